@@ -1,0 +1,46 @@
+"""One dialect: the neutral C that every kernel is written in, and how a device turns it into its own language.
+
+A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + body. A prelude defines:
+
+    types      b8 i8 i16 i32 i64 u8 u16 u32 u64 f32 f64; f16 and bf16 are 16 bits of storage only
+    KERNEL     the whole signature, made by the device from Source.parameters
+    GLOBAL     address space of pointers into buffers        DEVICE     qualifier of helper functions
+    SHARED(type, name, count)   an array of the group        BARRIER()  all threads of the group meet
+    GROUP(d) LOCAL(d) LOCAL_SIZE(d)   i64 indices, d = 0, 1, 2; a CPU group is one thread: LOCAL 0, LOCAL_SIZE 1
+    FOR_EACH(i, begin, end)   loop of i64 i, split over the group's threads along axis 0; iterations are independent
+    FOR_REDUCE(i, begin, end, R, acc)   the same, combining the f32/f64/integer variable `acc` with reduction R
+    DECLARE_REDUCTION(R, type, COMBINE, start)   at file scope, before FOR_REDUCE uses R; COMBINE(a, b) is a macro
+    GROUP_REDUCE(type, COMBINE, acc, name)   afterwards every thread holds the group's combined `acc`;
+                              LOCAL_SIZE(0) must be a power of two; `name` is a SHARED array of LOCAL_SIZE(0) elements
+    LOAD(T, p, i) STORE(T, p, i, v)   T a storage type; values are in the compute type (f32 for f16 and bf16)
+    ROUND_f16(x) ROUND_bf16(x)   an f32 rounded to what those types can hold
+    FMA(a, b, c)   fused where the hardware has it, in f32 or f64; nothing else is contracted
+    UNROLL     before a loop with constant bounds
+    f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
+               asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
+    HAS_F64    1 where f64 exists, else 0
+    CPU_GROUPS 1 where a group is one thread, else 0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Source
+
+_HERE = Path(__file__).parent
+
+
+def prelude(name: str) -> str:
+    """The text of `prelude_<name>.h`, which lies beside this file."""
+    return (_HERE / f"prelude_{name}.h").read_text()
+
+
+def defines(source: Source) -> str:
+    """The tunables of `source`, one `#define` a line."""
+    return "".join(f"#define {name} {value}\n" for name, value in source.defines)
+
+
+def c_name(dtype: str) -> str:
+    return DTYPES[dtype].c

@@ -1,0 +1,125 @@
+"""The one op table: name, arity, dtype rule, C spelling and NumPy oracle of every elementwise op and reduction.
+
+C spellings are templates: {0} {1} {2} are operands in the compute type, {t} that type's C name, {u} the unsigned
+integer of its width. Signed integers wrap through {u}, since overflow is undefined in C. Half-precision values
+are float32 here; the oracle runs in the dtype that NumPy would use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An elementwise op. `kinds` are the dtype kinds it takes; `result` is "same" or "bool".
+
+    `c` maps a dtype kind ("f", "i", "u", "b") to the C template; `costly` marks what must not be computed
+    twice to save a pass over memory.
+    """
+
+    name: str
+    arity: int
+    kinds: str
+    result: str
+    c: dict[str, str] = field(hash=False)
+    oracle: Callable[..., Any] = field(hash=False, compare=False)
+    costly: bool = False
+
+
+OPS: dict[str, Op] = {}
+
+
+def _op(name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False) -> None:
+    table = dict.fromkeys(kinds, c) if isinstance(c, str) else c
+    OPS[name] = Op(name, arity, kinds, result, table, oracle, costly)
+
+
+def _wrap(symbol: str) -> dict[str, str]:
+    return {
+        "f": f"({{0}} {symbol} {{1}})",
+        "u": f"({{t}})({{0}} {symbol} {{1}})",
+        "i": f"({{t}})(({{u}}){{0}} {symbol} ({{u}}){{1}})",
+    }
+
+
+def _erf(x: Any) -> Any:
+    from math import erf  # NumPy has none; exact to the last digit, slow, and only an oracle
+
+    return np.vectorize(erf, otypes=[np.float64])(x)
+
+
+# arithmetic
+_op("add", 2, "fiu", np.add, _wrap("+"))
+_op("sub", 2, "fiu", np.subtract, _wrap("-"))
+_op("mul", 2, "fiu", np.multiply, {**_wrap("*"), "i": "({t})((u64){0} * (u64){1})", "u": "({t})((u64){0} * (u64){1})"})
+_op("div", 2, "f", np.divide, "({0} / {1})")
+_op("floordiv", 2, "fiu", np.floor_divide, {k: "floordiv_{t}({0}, {1})" for k in "fiu"}, costly=True)
+_op("mod", 2, "fiu", np.remainder, {k: "mod_{t}({0}, {1})" for k in "fiu"}, costly=True)
+_op("neg", 1, "fiu", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})"})
+_op("abs", 1, "fiu", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}"})
+_op("sign", 1, "fiu", np.sign, {"f": "({0} != {0} ? {0} : ({t})(({0} > 0) - ({0} < 0)))", "i": "({t})(({0} > 0) - ({0} < 0))", "u": "({t})({0} > 0)"})  # fmt: skip
+_op("max", 2, "fiub", np.maximum, {"f": "MAX_NAN({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
+_op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
+_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)
+
+# rounding
+for _name, _c, _oracle in (("floor", "floor", np.floor), ("ceil", "ceil", np.ceil), ("trunc", "trunc", np.trunc), ("round", "rint", np.round)):  # fmt: skip
+    _op(_name, 1, "fiu", _oracle, {"f": f"{_c}_{{t}}({{0}})", "i": "{0}", "u": "{0}"})
+
+# transcendental
+_op("sqrt", 1, "f", np.sqrt, "sqrt_{t}({0})")
+for _name, _oracle in (
+    ("exp", np.exp), ("expm1", np.expm1), ("exp2", np.exp2), ("log", np.log), ("log1p", np.log1p), ("log2", np.log2),
+    ("log10", np.log10), ("sin", np.sin), ("cos", np.cos), ("tan", np.tan), ("asin", np.arcsin), ("acos", np.arccos),
+    ("atan", np.arctan), ("sinh", np.sinh), ("cosh", np.cosh), ("tanh", np.tanh), ("asinh", np.arcsinh),
+    ("acosh", np.arccosh), ("atanh", np.arctanh), ("erf", _erf),
+):  # fmt: skip
+    _op(_name, 1, "f", _oracle, f"{_name}_{{t}}({{0}})", costly=True)
+for _name, _oracle in (("atan2", np.arctan2), ("hypot", np.hypot), ("nextafter", np.nextafter)):
+    _op(_name, 2, "f", _oracle, f"{_name}_{{t}}({{0}}, {{1}})", costly=True)
+_op("copysign", 2, "f", np.copysign, "copysign_{t}({0}, {1})")
+_op("logaddexp", 2, "f", np.logaddexp, "logaddexp_{t}({0}, {1})", costly=True)
+
+# comparison and logic; results are bool
+for _name, _symbol, _oracle in (
+    ("eq", "==", np.equal), ("ne", "!=", np.not_equal), ("lt", "<", np.less), ("le", "<=", np.less_equal),
+    ("gt", ">", np.greater), ("ge", ">=", np.greater_equal),
+):  # fmt: skip
+    _op(_name, 2, "fiub", _oracle, f"(b8)({{0}} {_symbol} {{1}})", result="bool")
+_op("isnan", 1, "f", np.isnan, "(b8)({0} != {0})", result="bool")
+_op("isinf", 1, "f", np.isinf, "(b8)(fabs_{t}({0}) == INF_{t})", result="bool")
+_op("isfinite", 1, "f", np.isfinite, "(b8)(fabs_{t}({0}) < INF_{t})", result="bool")
+_op("signbit", 1, "f", np.signbit, "(b8)(copysign_{t}(1, {0}) < 0)", result="bool")
+_op("not", 1, "b", np.logical_not, "(b8)({0} ^ 1)")
+for _name, _symbol, _oracle in (("and", "&", np.bitwise_and), ("or", "|", np.bitwise_or), ("xor", "^", np.bitwise_xor)):
+    _op(_name, 2, "iub", _oracle, f"({{t}})({{0}} {_symbol} {{1}})")
+_op("invert", 1, "iub", np.invert, {"i": "({t})(~{0})", "u": "({t})(~{0})", "b": "(b8)({0} ^ 1)"})
+# A shift by the width or more is undefined in C; NumPy gives 0, or all sign bits to the right.
+_op("shl", 2, "iu", np.left_shift, {k: "({t})((u64){1} >= sizeof({t}) * 8 ? 0 : ({u}){0} << {1})" for k in "iu"})
+_op("shr", 2, "iu", np.right_shift, {"i": "({t})({0} >> ((u64){1} >= sizeof({t}) * 8 ? sizeof({t}) * 8 - 1 : {1}))", "u": "({t})((u64){1} >= sizeof({t}) * 8 ? 0 : {0} >> {1})"})  # fmt: skip
+
+# where(condition, a, b): the first operand is bool, the result has the dtype of the others
+_op("where", 3, "fiub", np.where, "({0} ? {1} : {2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A reduction: `combine` is an op of OPS, `start` its neutral element per dtype kind as a C expression."""
+
+    name: str
+    combine: str
+    start: dict[str, str] = field(hash=False)
+    oracle: Callable[..., Any] = field(hash=False, compare=False)
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "sum": Reduction("sum", "add", dict.fromkeys("fiu", "0"), np.sum),
+    "prod": Reduction("prod", "mul", dict.fromkeys("fiu", "1"), np.prod),
+    "max": Reduction("max", "max", {"f": "-INF_{t}", "i": "MIN_{t}", "u": "0", "b": "0"}, np.max),
+    "min": Reduction("min", "min", {"f": "INF_{t}", "i": "MAX_{t}", "u": "MAX_{t}", "b": "1"}, np.min),
+}

@@ -1,0 +1,173 @@
+"""Problem: a fused group of nodes with its sizes, the unit that is tuned; Kernel: one way to run such problems."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Protocol
+
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Limits, Source
+from tilewright.kernels.node import Node, toposort
+from tilewright.kernels.space import Config, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A buffer as a problem reads or writes it: element (i0, i1, ...) of the space lies at offset + sum(i * stride).
+
+    `count` is the number of elements in the buffer. A gather's table has strides 0: it is indexed by value.
+    """
+
+    dtype: str
+    strides: tuple[int, ...]
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be computed over every index of `space`, and stored.
+
+    kind "map":    outputs[k][index] = body[k](index)
+    kind "reduce": the last axis of the space is reduced; every output has stride 0 there
+    kind "row":    as reduce, but some outputs are stored for every element of the last axis
+    kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
+    `parts` (reduce only): the last axis is cut into so many pieces and outputs have one more element axis, of that
+    extent and stride 1, for the partial results.
+
+    Body nodes are the op table's, cast, iota (arg: axis of the space), load (arg: index into inputs), gather
+    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name) and dot; every node's
+    shape is the space's where it varies per element of the last axis and the space's without its last axis where not.
+    Scalars are run-time values: one binary serves them all.
+    """
+
+    kind: str
+    space: tuple[int, ...]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    body: tuple[Node, ...]
+    scalars: tuple[tuple[str, int | float | bool], ...] = ()  # (dtype, value)
+    parts: int = 1
+
+    @cached_property
+    def lines(self) -> tuple[tuple[Any, ...], ...]:
+        """The body as rows (op, arg, dtype, per_row, sources' rows...), sources first: its structure without sizes."""
+        order = toposort(self.body)
+        number = {id(node): k for k, node in enumerate(order)}
+        rows = [
+            (n.op, n.arg, n.dtype, len(n.shape) < len(self.space), *(number[id(s)] for s in n.src)) for n in order
+        ]
+        return (*rows, ("store", None, "", False, *(number[id(n)] for n in self.body)))
+
+    @cached_property
+    def layout(self) -> tuple[str, ...]:
+        """Per operand (outputs, then inputs) what its strides are like, as kernels' text may depend on it.
+
+        One letter an axis: "0" broadcast, "1" unit stride, "s" any other, and "+" behind where the offset is not 0.
+        """
+        return tuple(
+            "".join("0" if s == 0 else "1" if s == 1 else "s" for s in o.strides) + ("+" if o.offset else "")
+            for o in (*self.outputs, *self.inputs)
+        )
+
+    @cached_property
+    def family(self) -> str:
+        """A name for the structure: kind, body, dtypes and layout, without sizes. Twelve hexadecimal digits."""
+        dtypes = [o.dtype for o in (*self.outputs, *self.inputs)]
+        data = [self.kind, self.lines, dtypes, self.layout, [d for d, _ in self.scalars], self.parts > 1]
+        return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]
+
+    @cached_property
+    def key(self) -> str:
+        """Family and sizes: the identity under which records are kept."""
+        return f"{self.family}:{'x'.join(map(str, self.space))}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data from which `from_json` makes an equal problem; what a worker process is sent."""
+        return {
+            "kind": self.kind,
+            "space": list(self.space),
+            "inputs": [[o.dtype, list(o.strides), o.offset, o.count] for o in self.inputs],
+            "outputs": [[o.dtype, list(o.strides), o.offset, o.count] for o in self.outputs],
+            "body": [list(row) for row in self.lines],
+            "scalars": [list(s) for s in self.scalars],
+            "parts": self.parts,
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Problem:
+        space = tuple(data["space"])
+        nodes: list[Node] = []
+        for op, arg, dtype, per_row, *sources in data["body"][:-1]:
+            shape = space[:-1] if per_row else space
+            nodes.append(Node(op, tuple(nodes[s] for s in sources), arg, shape, dtype))
+
+        def operands(rows: list[Any]) -> tuple[Operand, ...]:
+            return tuple(Operand(d, tuple(s), o, c) for d, s, o, c in rows)
+
+        return Problem(
+            data["kind"], space, operands(data["inputs"]), operands(data["outputs"]),
+            tuple(nodes[k] for k in data["body"][-1][4:]), tuple((d, v) for d, v in data["scalars"]), data["parts"],
+        )  # fmt: skip
+
+    @cached_property
+    def title(self) -> str:
+        """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
+        ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in ("load", "scalar", "cast", "iota")]
+        names = list(dict.fromkeys(ops))
+        what = "" if self.kind == "matmul" and names == ["dot"] else " " + ("copy" if not names else ",".join(n for n in names if n != "dot"))
+        if len(what) > 40:
+            what = what[:37] + "..."
+        return f"{self.kind}{what} {'x'.join(map(str, self.space))} {self.outputs[0].dtype}"
+
+    @property
+    def operations(self) -> int:
+        """Arithmetic operations: one per op per element it is computed for; a dot's step is two."""
+        every, row = prod(self.space), prod(self.space[:-1])
+        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "dot": 2, "reduce": 1}
+        total = 0
+        for op, _arg, _dtype, per_row, *_ in self.lines[:-1]:
+            per_element = op in ("dot", "reduce") or not per_row
+            total += weight.get(op, 1) * (every if per_element else row)
+        return total
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that must move at least: each operand's touched elements, once."""
+        total = 0
+        for o in (*self.inputs, *self.outputs):
+            touched = prod(e for e, s in zip(self.space, o.strides, strict=False) if s != 0)
+            total += min(touched, o.count) * DTYPES[o.dtype].nbytes
+        return total
+
+
+class Kernel(Protocol):
+    """One way to run the problems of a kind. Pure: no device is touched.
+
+    The rendered source's parameters are the problem's outputs, its inputs, then the values of `values`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        """The valid configs; empty where this kernel does not apply to the problem or the device."""
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        """A config that is good without measuring. Only asked where `space` is not empty."""
+
+    def render(self, problem: Problem, config: Config) -> Source: ...
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]: ...
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]: ...

@@ -1,0 +1,48 @@
+"""The configurations a kernel may take, and why the others may not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+Config = dict[str, int | float | str | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition that a valid config meets, and the reason it is asked for (hardware fact, indexing need)."""
+
+    reason: str
+    holds: Callable[[Config], bool]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every tunable with its values, and rules; iterating yields the valid configs in canonical order."""
+
+    choices: Mapping[str, tuple[int | float | str | bool, ...]]
+    rules: tuple[Rule, ...] = ()
+
+    def __iter__(self) -> Iterator[Config]:
+        names = tuple(self.choices)
+        for values in itertools.product(*self.choices.values()):
+            config = dict(zip(names, values, strict=True))
+            if all(rule.holds(config) for rule in self.rules):
+                yield config
+
+    def refusal(self, config: Config) -> str | None:
+        """Why `config` is not in this space, in one sentence; None if it is."""
+        for name, value in config.items():
+            if name not in self.choices:
+                return f"there is no tunable {name!r}; there are {', '.join(self.choices)}"
+            if value not in self.choices[name]:
+                return f"{name}={value!r} is not one of {self.choices[name]}"
+        missing = [name for name in self.choices if name not in config]
+        if missing:
+            return f"{', '.join(missing)} not given"
+        return next((rule.reason for rule in self.rules if not rule.holds(config)), None)
+
+
+EMPTY = Space({"NONE": ()})
+"""The space of a kernel that does not apply."""
