@@ -1,0 +1,144 @@
+"""The independent oracle: a graph of nodes, or a problem, computed by NumPy with no kernel of ours involved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tilewright.backends.dtypes import numpy_dtype
+from tilewright.kernels.node import Node, View, toposort
+from tilewright.kernels.ops import OPS, REDUCTIONS
+from tilewright.kernels.problem import Problem
+
+Array = np.ndarray[Any, Any]
+
+
+def window(data: Array, view: View) -> Array:
+    """`view` onto the flat array `data`, without a copy. The caller vouches that it stays inside."""
+    start = data[view.offset :]  # as_strided keeps its base alive; negative strides start further in
+    return np.lib.stride_tricks.as_strided(start, view.shape, tuple(s * data.itemsize for s in view.strides))
+
+
+def evaluate(roots: Sequence[Node], leaf: Callable[[Node], Array]) -> list[Array]:
+    """The values of `roots`; `leaf` gives the data of "buffer" nodes. Every op in the node's own dtype."""
+    values: dict[int, Array] = {}
+    for node in toposort(list(roots)):
+        source = [values[id(s)] for s in node.src]
+        values[id(node)] = leaf(node) if node.op == "buffer" else _node(node, source)
+    return [values[id(root)] for root in roots]
+
+
+def _node(node: Node, source: list[Array]) -> Array:
+    dtype = numpy_dtype(node.dtype)
+    if node.op == "const":
+        return np.asarray(node.arg).astype(dtype)
+    if node.op == "iota":
+        return np.arange(node.shape[0]).astype(dtype)
+    if node.op == "view":
+        return window(np.ascontiguousarray(source[0]).reshape(-1), node.arg)
+    if node.op == "reduce":
+        name, axis = node.arg
+        return _reduce(name, source[0], axis, dtype)
+    if node.op == "matmul":
+        return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
+    if node.op == "gather":
+        return source[0].reshape(-1)[source[1]]
+    if node.op == "write":
+        result = np.array(source[0], order="C")
+        window(result.reshape(-1), node.arg)[...] = source[1]
+        return result
+    return _apply(node.op, dtype, source)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+
+
+def _reduce(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    if x.dtype.kind == "b":  # NumPy counts booleans; max and min of them are any and all
+        return {"max": np.any, "min": np.all}[name](x, axis=axis)
+    with np.errstate(all="ignore"):
+        if x.size == 0 and name in ("max", "min"):
+            return np.full([e for a, e in enumerate(x.shape) if a != axis], -np.inf if name == "max" else np.inf, dtype)
+        return np.asarray(REDUCTIONS[name].oracle(_wide(x), axis=axis)).astype(dtype)
+
+
+def _apply(op: str, dtype: np.dtype[Any], source: list[Array]) -> Array:
+    with np.errstate(all="ignore"):
+        if op == "cast":
+            return source[0].astype(dtype)
+        return np.asarray(OPS[op].oracle(*source)).astype(dtype)
+
+
+def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> list[Array]:
+    """What `problem` stores, one array per output in the shape of the axes it varies over.
+
+    `inputs` are flat arrays. `wide` computes floats in float64, so that the reference is better than any candidate.
+    """
+    space, rows = problem.space, problem.space[:-1]
+    values: dict[int, Array] = {}
+
+    def dtype_of(node: Node) -> np.dtype[Any]:
+        if wide and node.dtype in ("float16", "bfloat16", "float32"):
+            return np.dtype(np.float64)
+        return numpy_dtype(node.dtype)
+
+    for node in toposort(problem.body):
+        source = [values[id(s)] for s in node.src]
+        dtype = dtype_of(node)
+        if node.op == "load":
+            operand = problem.inputs[node.arg]
+            value = window(inputs[node.arg], View(space, operand.strides, operand.offset))
+            value = value if len(node.shape) == len(space) else value[..., 0]
+            value = value.astype(dtype)
+        elif node.op == "scalar":
+            value = np.asarray(problem.scalars[node.arg][1]).astype(numpy_dtype(node.dtype)).astype(dtype)
+        elif node.op == "iota":
+            shape = [1] * len(node.shape)
+            shape[node.arg] = space[node.arg]
+            value = np.arange(space[node.arg]).reshape(shape).astype(dtype)
+        elif node.op == "gather":
+            table = inputs[node.arg]
+            value = table[np.clip(source[0], 0, len(table) - 1)].astype(dtype)
+        elif node.op == "reduce":
+            value = _partial(problem, node.arg, np.broadcast_to(_lift(source[0], node.src[0], space), space), dtype)
+        elif node.op == "dot":
+            value = _dot(problem, node, source).astype(dtype)
+        else:
+            whole = len(node.shape) == len(space)
+            lifted = [_lift(v, s, space) if whole else v for v, s in zip(source, node.src, strict=True)]
+            value = _apply(node.op, dtype, lifted)
+            if node.op == "cast" and wide and node.dtype in ("float16", "bfloat16", "float32"):
+                value = value.astype(numpy_dtype(node.dtype)).astype(dtype)  # an explicit cast rounds
+        values[id(node)] = value
+    return [_store(problem, k, values[id(root)], root) for k, root in enumerate(problem.body)]
+
+
+def _lift(value: Array, node: Node, space: tuple[int, ...]) -> Array:
+    """A per-row value gets a last axis of 1, so that it broadcasts against per-element values."""
+    return value[..., None] if len(node.shape) < len(space) and value.ndim == len(space) - 1 else value
+
+
+def _dot(problem: Problem, node: Node, source: list[Array]) -> Array:
+    batch, m, n, k = problem.space
+    a = np.broadcast_to(_lift(source[0], node.src[0], problem.space), problem.space)[:, :, 0, :] if n else np.zeros((batch, m, k))
+    b = np.broadcast_to(_lift(source[1], node.src[1], problem.space), problem.space)[:, 0, :, :] if m else np.zeros((batch, n, k))
+    return np.matmul(a, b.swapaxes(-1, -2))
+
+
+def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Array:
+    if problem.parts == 1:
+        return _reduce(name, x, x.ndim - 1, dtype)
+    chunk = -(-problem.space[-1] // problem.parts)
+    pieces = [x[..., p * chunk : (p + 1) * chunk] for p in range(problem.parts)]
+    return np.stack([_reduce(name, piece, piece.ndim - 1, dtype) for piece in pieces], axis=-1)
+
+
+def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
+    shape = problem.space if problem.kind in ("map",) or (problem.kind == "row" and len(root.shape) == len(problem.space)) else problem.space[:-1]
+    if problem.kind == "reduce" and problem.parts > 1:
+        shape = (*problem.space[:-1], problem.parts)
+    return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype))
+
