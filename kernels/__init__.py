@@ -1,0 +1,15 @@
+"""What can be run: nodes, problems, and the kernels that know how. Pure: values in, C text out."""
+
+from tilewright.kernels.map import Map
+from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.reduce import Columns, Rows
+
+KERNELS: dict[str, tuple[Kernel, ...]] = {
+    "map": (Map(),),
+    "reduce": (Rows(), Columns()),
+    "row": (Rows(),),
+    "matmul": (),
+}
+"""The kernels for each kind of problem, the preferred one first."""
+
+__all__ = ["KERNELS", "Kernel", "Operand", "Problem"]

@@ -1,0 +1,185 @@
+"""Fusion: a graph of nodes in, the few problems that compute it out. Pure; the frontend and the tuner share it.
+
+Nodes are visited consumers first. A node joins the group of its consumer if it has only one, if its elements can be
+addressed from the group's index space by one set of strides, and if that does not compute something costly twice;
+otherwise it is stored and starts a group of its own. A group starts as a map over its root's shape; it becomes a
+reduce, a row or a matmul when it takes in such a node. Whatever a group holds it sees through a View, which leads
+from the group's space to the node's C-contiguous elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from tilewright.backends.protocol import Limits
+from tilewright.kernels.lower import Group, Step, finish
+from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
+from tilewright.kernels.ops import OPS
+
+MAX_OPS = 48  # a longer body spills registers on every device that we know
+MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included
+FEW_ROWS, LONG_ROW = 4, 1 << 16  # a row longer than this is not left to one group while other units idle
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """What a group becomes by taking in a node: its kind and space, and how it then reads the node's sources."""
+
+    kind: str
+    space: tuple[int, ...]
+    reads: list[tuple[Node, View]]
+
+
+@dataclass(slots=True)
+class _Fusion:
+    limits: Limits
+    stored: set[int]
+    uses: dict[int, list[tuple[Group, View]]] = field(default_factory=dict)
+
+    def visit(self, node: Node) -> Group | None:
+        """Place one node, all of whose consumers are placed: in their group, or at the head of a new one."""
+        waiting = self.uses.get(id(node), [])
+        if id(node) not in self.stored:
+            if not waiting or self._join(node, waiting):
+                return None
+            self.stored.add(id(node))
+        return self._start(node) if prod(node.shape) else None
+
+    def _start(self, node: Node) -> Group:
+        if node.op == "write":
+            old, value = node.src
+            self.stored.add(id(old))
+            group = Group(node, value, "map", node.arg.shape, node.arg)
+            if value.op != "buffer" and prod(group.space):
+                self._read(group, [(value, whole(group.space))])
+            return group
+        group = Group(node, node, "map", node.shape, whole(node.shape))
+        joined = self._joined(node, group, group.target)
+        assert joined is not None, f"a group can always hold its own root: {node!r}"
+        self._commit(node, group, group.target, joined)
+        return group
+
+    def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
+        """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
+        places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
+        source = node.src[0].op if node.op in ("view", "cast") else node.op
+        free = node.op == "view" or source in ("const", "iota", "buffer")  # costs nothing to have twice
+        if len(places) > 1 and not free:
+            return False
+        plans = []
+        for group, view in places:
+            joined = self._joined(node, group, view) if self._fits(node, group, view) else None
+            if joined is None:
+                return False
+            plans.append((group, view, joined))
+        for group, view, joined in plans:
+            self._commit(node, group, view, joined)
+        return True
+
+    def _fits(self, node: Node, group: Group, view: View) -> bool:
+        """Whether computing `node` here is cheaper than storing and reading it."""
+        if len(group.inlined) >= MAX_OPS or len(group.reads) >= MAX_READS:
+            return False
+        op = OPS.get(node.op)
+        if op is None or not op.costly:
+            return True
+        kept = zip(view.strides, group.space[:-1] if group.kind != "map" else group.space, strict=False)
+        return group.kind != "matmul" and not any(stride == 0 and extent != 1 for stride, extent in kept)
+
+    def _commit(self, node: Node, group: Group, view: View, joined: _Joined) -> None:
+        group.become(joined.kind, joined.space)
+        group.inlined[id(node), group.widen(view)] = (node, joined.reads)
+        self._read(group, joined.reads)
+
+    def _read(self, group: Group, reads: list[tuple[Node, View]]) -> None:
+        for source, view in reads:
+            if source.op == "buffer":
+                group.reads.add((id(source), view))
+            self.uses.setdefault(id(source), []).append((group, view))
+
+    def _joined(self, node: Node, group: Group, view: View) -> _Joined | None:
+        """What `group` becomes if it computes `node` at `view`; None where it cannot."""
+        if node.op == "write":
+            return None
+        if node.op == "reduce":
+            return self._reduce(node, group, view)
+        if node.op == "matmul":
+            return self._matmul(node, group, view)
+        if node.op == "view":
+            inner = compose(node.arg, view)
+            if inner is None or (group.kind == "matmul" and not _one_batch(inner.strides[:-1], group.space[:-1])):
+                return None
+            return _Joined(group.kind, group.space, [(node.src[0], inner)])
+        if node.op == "gather":
+            if group.kind == "matmul":
+                return None
+            table, index = node.src
+            self.stored.add(id(table))
+            return _Joined(group.kind, group.space, [(index, view)])
+        scalar = View(view.shape, (0,) * len(view.shape))
+        return _Joined(group.kind, group.space, [(s, view if s.shape == node.shape else scalar) for s in node.src])
+
+    def _reduce(self, node: Node, group: Group, view: View) -> _Joined | None:
+        (source,) = node.src
+        axis = node.arg[1]
+        extent = source.shape[axis]
+        kept, outer = group.space, view
+        if extent == 0:
+            return _Joined(group.kind, group.space, [])  # its neutral element
+        if group.kind == "matmul":
+            return None
+        row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
+        if group.kind != "map" and not row:
+            return None
+        if row:
+            kept, outer = kept[:-1], View(view.shape[:-1], view.strides[:-1], view.offset)
+            if prod(kept) < FEW_ROWS * self.limits.compute_units and extent > LONG_ROW:
+                return None
+        repeated = any(s == 0 and e != 1 for s, e in zip(outer.strides, kept, strict=True))
+        if repeated or prod(kept) != prod(node.shape):
+            return None
+        steps = row_major(source.shape)
+        inner = compose(View(node.shape, steps[:axis] + steps[axis + 1 :]), outer)
+        if inner is None:
+            return None
+        space = (*kept, extent)
+        kind = "reduce" if group.kind == "map" else group.kind
+        return _Joined(kind, space, [(source, View(space, (*inner.strides, steps[axis]), inner.offset))])
+
+    def _matmul(self, node: Node, group: Group, view: View) -> _Joined | None:
+        a, b = node.src
+        extent = a.shape[-1]
+        if extent == 0:
+            return _Joined(group.kind, group.space, [])
+        seen = [v for _, v in group.reads] + [v for _, v in group.inlined]
+        if group.kind != "map" or view != whole(node.shape) or any(not _one_batch(v.strides, group.space) for v in seen):
+            return None
+        space = (*node.shape, extent)
+        *batch_a, a_row, a_column = row_major(a.shape)
+        *batch_b, b_row, b_column = row_major(b.shape)
+        reads = [(a, View(space, (*batch_a, a_row, 0, a_column))), (b, View(space, (*batch_b, 0, b_column, b_row)))]
+        return _Joined("matmul", space, reads)
+
+
+def _one_batch(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether the batch axes, all but the last two of `shape`, can be walked as one."""
+    batch = shape[:-2]
+    return len(merge_axes(batch, [strides[: len(batch)]])[0]) == 1 if batch else True
+
+
+def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
+    """The steps that compute `roots`, in an order that respects what they read.
+
+    "buffer" nodes are leaves. Nodes without elements get no step. The outputs of a step are C-contiguous.
+    """
+    order = toposort(list(roots))
+    position = {id(node): k for k, node in enumerate(order)}
+    fusion = _Fusion(limits, {id(root) for root in roots})
+    groups = [fusion.visit(node) for node in reversed(order) if node.op != "buffer"]
+    heads = sorted((g for g in groups if g is not None), key=lambda g: position[id(g.root)])
+    steps: list[Step] = []
+    for group in heads:
+        steps.extend(finish(group, fusion.stored, limits))
+    return steps

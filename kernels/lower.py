@@ -1,0 +1,258 @@
+"""From a finished group of nodes to its Problem: merged axes, operands, scalars, and a body without shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Limits
+from tilewright.kernels.node import Node, View, row_major, toposort, whole
+from tilewright.kernels.problem import Operand, Problem
+
+NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
+PART_GROUPS = 4  # groups per compute unit that keep a long reduction's units evenly busy
+PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
+COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One problem, with the nodes whose buffers it reads and writes, in the problem's operand order.
+
+    `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
+    """
+
+    problem: Problem
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    scalars: tuple[Node | None, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """A problem in the making. `space` ends with the reduced axis once `kind` is no longer "map".
+
+    `root` is the node that is stored, `value` what is computed for it (they differ for a write), `target` the place
+    over the space without a reduced axis. `inlined` maps (node, view) to the node and how its sources are read.
+    """
+
+    root: Node
+    value: Node
+    kind: str
+    space: tuple[int, ...]
+    target: View
+    inlined: dict[tuple[int, View], tuple[Node, list[tuple[Node, View]]]] = field(default_factory=dict)
+    reads: set[tuple[int, View]] = field(default_factory=set)
+
+    def widen(self, view: View) -> View:
+        """A view made before the group had a reduced axis, over the space as it is now."""
+        if len(view.shape) == len(self.space):
+            return view
+        return View(self.space, (*view.strides, 0), view.offset)
+
+    def become(self, kind: str, space: tuple[int, ...]) -> None:
+        """Take on a reduced axis; whatever was seen so far does not vary along it."""
+        self.kind = kind
+        if space == self.space:
+            return
+        self.space = space
+        self.reads = {(key, self.widen(view)) for key, view in self.reads}
+        self.inlined = {
+            (key, self.widen(view)): (node, [(s, self.widen(v)) for s, v in reads])
+            for (key, view), (node, reads) in self.inlined.items()
+        }
+
+
+def finish(group: Group, stored: set[int], limits: Limits) -> list[Step]:
+    """The group's steps: a write is preceded by a copy of what it replaces, a long reduction is done in two."""
+    steps: list[Step] = []
+    if group.root.op == "write":
+        old = group.root.src[0]
+        size = prod(old.shape)
+        operand = Operand(old.dtype, (1,), 0, size)
+        copy = Problem("map", (size,), (operand,), (operand,), (Node("load", (), 0, (size,), old.dtype),))
+        steps.append(Step(copy, (old,), (group.root,)))
+        if not prod(group.space):
+            return steps
+    body = _Body(group, stored)
+    start = group.widen(whole(group.target.shape))
+    root = body.expression(group.value, start)
+    target = group.widen(group.target)
+    kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
+    output = Operand(group.value.dtype, body.merge(target), target.offset, prod(group.root.shape))
+    problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
+    step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
+    steps.extend(_in_parts(step, limits))
+    return steps
+
+
+class _Body:
+    """The body under construction, with the operands and scalars found so far."""
+
+    def __init__(self, group: Group, stored: set[int]) -> None:
+        self.group, self.stored = group, stored
+        self.inputs: list[Node] = []
+        self.operands: list[Operand] = []
+        self.scalars: list[tuple[str, int | float | bool]] = []
+        self.constants: list[Node | None] = []
+        self._loads: dict[tuple[int, View | None], int] = {}
+        self._made: dict[tuple[int, View], Node] = {}
+        fixed = {"map": 0, "reduce": 1, "matmul": 3}[group.kind]  # trailing axes that keep their meaning
+        split = len(group.space) - fixed
+        self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
+        self.axes += [(axis,) for axis in range(split, len(group.space))]
+        self.space = tuple(prod(group.space[a] for a in axes) for axes in self.axes)
+        self.rows = self.space if group.kind == "map" else self.space[:-1]
+
+    def merge(self, view: View) -> tuple[int, ...]:
+        """Strides of a view of the group's space, over the merged axes."""
+        return tuple(view.strides[axes[-1]] if axes else 0 for axes in self.axes)
+
+    def _views(self) -> list[View]:
+        """All that depends on the index: axes are merged only where every one of these agrees."""
+        group = self.group
+        found = [group.widen(group.target), group.widen(whole(group.target.shape))]
+        for (_, view), (node, reads) in group.inlined.items():
+            if node.op == "iota":
+                found.append(view)
+            found.extend(v for s, v in reads if s.op == "buffer" or id(s) in self.stored)
+        return found
+
+    def expression(self, node: Node, view: View) -> Node:
+        """The body node that computes `node` at `view`."""
+        key = (id(node), view)
+        if key in self._made:
+            return self._made[key]
+        inlined = self.group.inlined.get(key)
+        made = self._load(node, view) if inlined is None else self._inline(node, view, inlined[1])
+        self._made[key] = made
+        return made
+
+    def _inline(self, node: Node, view: View, reads: list[tuple[Node, View]]) -> Node:
+        if node.op == "view":
+            return self.expression(*reads[0])
+        if node.op == "const":
+            return self._scalar(node.dtype, node.arg, node)
+        if node.op == "iota":
+            return self._iota(node.dtype, self.merge(view), view.offset)
+        if node.op in ("reduce", "matmul"):
+            name = node.arg[0] if node.op == "reduce" else None
+            if not reads:
+                return self._scalar(node.dtype, NEUTRAL[name] if name else 0, None)
+            src = tuple(self.expression(*read) for read in reads)
+            return Node("dot" if name is None else "reduce", src, name, self.rows, node.dtype)
+        src = tuple(self.expression(*read) for read in reads)
+        shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
+        if node.op == "gather":
+            return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)
+        return Node(node.op, src, node.arg, shape, node.dtype)
+
+    def _load(self, node: Node, view: View) -> Node:
+        varies = self.group.kind == "map" or view.strides[-1] != 0
+        return Node("load", (), self._operand(node, view), self.space if varies else self.rows, node.dtype)
+
+    def _operand(self, node: Node, view: View | None) -> int:
+        """The index of the operand that reads `node` at `view`; None is a gather's table, indexed by value."""
+        key = (id(node), view)
+        if key not in self._loads:
+            self._loads[key] = len(self.inputs)
+            strides = self.merge(view) if view else (0,) * len(self.space)
+            self.inputs.append(node)
+            self.operands.append(Operand(node.dtype, strides, view.offset if view else 0, prod(node.shape)))
+        return self._loads[key]
+
+    def _scalar(self, dtype: str, value: int | float | bool, origin: Node | None) -> Node:
+        self.scalars.append((dtype, value))
+        self.constants.append(origin)
+        return Node("scalar", (), len(self.scalars) - 1, self.rows, dtype)
+
+    def _iota(self, dtype: str, strides: tuple[int, ...], offset: int) -> Node:
+        """offset + sum of index * stride, in int64, then in `dtype`."""
+        total = self._scalar("int64", offset, None) if offset else None
+        for axis, stride in enumerate(strides):
+            if stride == 0:
+                continue
+            shape = self.space if self.group.kind == "map" or axis == len(self.space) - 1 else self.rows
+            term = Node("iota", (), axis, shape, "int64")
+            if stride != 1:
+                term = Node("mul", (term, self._scalar("int64", stride, None)), None, shape, "int64")
+            if total is not None:
+                shape = max(shape, total.shape, key=len)
+                term = Node("add", (total, term), None, shape, "int64")
+            total = term
+        if total is None:
+            total = self._scalar("int64", 0, None)
+        return total if dtype == "int64" else Node("cast", (total,), None, total.shape, dtype)
+
+
+def _mergeable(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Which axes of `shape` every stride set walks as one, outermost first; () stands for one axis of extent 1."""
+    groups: list[list[int]] = []
+    for axis, extent in enumerate(shape):
+        if extent == 1:
+            continue
+        if groups and all(s[groups[-1][-1]] == s[axis] * extent for s in strides):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return [tuple(g) for g in groups] or [()]
+
+
+def _in_parts(step: Step, limits: Limits) -> list[Step]:
+    """Cut the last axis of a reduction with few results into parts, so that every compute unit has work.
+
+    The first step stores one partial result per part, the second reduces those and does what follows.
+    """
+    problem = step.problem
+    reductions = [n for n in toposort(problem.body) if n.op == "reduce"]
+    nested = any(n.op == "reduce" for r in reductions for n in toposort(r.src))
+    kept, extent = problem.space[:-1], problem.space[-1]
+    if problem.kind != "reduce" or nested:
+        return [step]
+    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
+    groups = -(-prod(kept) // (COLUMNS if column else 1))
+    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_ROW))
+    if parts <= 1:
+        return [step]
+    shape = (*kept, parts)
+    steps = row_major(shape)
+    count = prod(shape)
+    partial = [DTYPES[r.dtype].compute for r in reductions]
+    outputs = tuple(Operand(dtype, (*steps[:-1], 0), 0, count) for dtype in partial)
+    first = _pruned(Problem("reduce", problem.space, problem.inputs, outputs, tuple(reductions), problem.scalars, parts), step)
+    nodes = tuple(Node("partial", (), None, shape, dtype) for dtype in partial)
+    replaced = {
+        id(r): Node("reduce", (Node("load", (), len(problem.inputs) + k, shape, dtype),), r.arg, kept, r.dtype)
+        for k, (r, dtype) in enumerate(zip(reductions, partial, strict=True))
+    }
+    inputs = (*problem.inputs, *(Operand(dtype, steps, 0, count) for dtype in partial))
+    body = tuple(_rebuild(root, replaced) for root in problem.body)
+    second = Problem("reduce", shape, inputs, problem.outputs, body, problem.scalars)
+    whole_step = Step(second, (*step.inputs, *nodes), step.outputs, step.scalars)
+    return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
+
+
+def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:
+    """`root` with some nodes replaced. Shapes of per-row nodes stay; nothing per element is above a reduction."""
+    for node in toposort([root]):
+        if id(node) not in replaced:
+            replaced[id(node)] = Node(node.op, tuple(replaced[id(s)] for s in node.src), node.arg, node.shape, node.dtype)
+    return replaced[id(root)]
+
+
+def _pruned(problem: Problem, step: Step) -> Step:
+    """`problem` without the inputs and scalars of `step` that its body does not use."""
+    order = toposort(problem.body)
+    inputs = sorted({n.arg for n in order if n.op in ("load", "gather")})
+    scalars = sorted({n.arg for n in order if n.op == "scalar"})
+    place = {"load": inputs, "gather": inputs, "scalar": scalars}
+    made: dict[int, Node] = {}
+    for n in order:
+        arg = place[n.op].index(n.arg) if n.op in place else n.arg
+        made[id(n)] = Node(n.op, tuple(made[id(s)] for s in n.src), arg, n.shape, n.dtype)
+    smaller = Problem(
+        problem.kind, problem.space, tuple(problem.inputs[k] for k in inputs), problem.outputs,
+        tuple(made[id(n)] for n in problem.body), tuple(problem.scalars[k] for k in scalars), problem.parts,
+    )  # fmt: skip
+    return Step(smaller, tuple(step.inputs[k] for k in inputs), step.outputs, tuple(step.scalars[k] for k in scalars))

@@ -1,0 +1,84 @@
+"""Map: every output element from the input elements at the same index."""
+
+from __future__ import annotations
+
+from math import prod
+
+from tilewright.backends.protocol import Limits, Source
+from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values
+from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import EMPTY, Config, Rule, Space
+
+CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
+
+
+def _threads(limits: Limits) -> tuple[int, ...]:
+    return tuple(t for t in (32, 64, 128, 256, 512) if t <= limits.threads_per_group)
+
+
+class Map:
+    """A group takes TILE neighbours along the last axis of one row; with FLAT, TILE neighbours of the whole space.
+
+    FLAT divides per element instead of per row, which pays where the last axis is shorter than a group.
+    """
+
+    name = "map"
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        if problem.kind != "map":
+            return EMPTY
+        flat = (0, 1) if len(problem.space) > 1 else (0,)
+        if limits.threads_per_group == 1:
+            return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
+        fits = Rule("a group's tile is larger than the whole problem", lambda c: int(c["THREADS"]) * int(c["PER_THREAD"]) <= max(prod(problem.space) * 2, 64))  # fmt: skip
+        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits,))
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        short = len(problem.space) > 1 and problem.space[-1] < 16
+        if limits.threads_per_group == 1:
+            return {"TILE": 16384, "FLAT": int(short), "THREADS": 1}
+        threads = max(t for t in _threads(limits) if t <= 256)
+        size = prod(problem.space)
+        per_thread = next((p for p in (16, 4, 2) if size >= threads * p * limits.compute_units * 8), 1)
+        while threads > 32 and threads * per_thread > max(size * 2, 64):
+            threads //= 2
+        flat = len(problem.space) > 1 and problem.space[-1] < threads * per_thread
+        return {"THREADS": threads, "PER_THREAD": per_thread, "FLAT": int(flat)}
+
+    def render(self, problem: Problem, config: Config) -> Source:
+        rank, tile = len(problem.space), _tile(config)
+        axes = {axis: f"i{axis}" for axis in range(rank)}
+        flat = rank > 1 and config["FLAT"]
+        inner = {} if flat else {rank - 1: f"i{rank - 1}"}
+        writer = Writer(problem, axes, inner)
+        names: dict[int, str] = {}
+        body = writer.statements(problem.body, names)
+        body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
+        if flat:
+            total = " * ".join(f"n{axis}" for axis in range(rank))
+            loop = f"FOR_EACH(e, begin, end) {{\n{unravel('e', range(rank))}{bases(problem, axes)}{body}}}\n"
+            head = f"const i64 total = {total}, begin = GROUP(0) * TILE;\nconst i64 end = begin + TILE < total ? begin + TILE : total;\n"
+            text = head + loop
+        else:
+            last = rank - 1
+            outer = {axis: f"i{axis}" for axis in range(last)}
+            head = f"const i64 tiles = (n{last} + TILE - 1) / TILE, row = GROUP(0) / tiles;\n"
+            head += f"const i64 begin = (GROUP(0) - row * tiles) * TILE, end = begin + TILE < n{last} ? begin + TILE : n{last};\n"
+            head += unravel("row", range(last)) + bases(problem, outer)
+            text = f"{head}FOR_EACH(i{last}, begin, end) {{\n{body}}}\n"
+        defines = (("TILE", f"((i64){tile})"),)
+        group = (int(config["THREADS"]), 1, 1)
+        return Source(entry_name("map", problem), parameters(problem), f"KERNEL {{\n{text}}}\n", defines, group, filename="map.c")
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
+        tile = _tile(config)
+        if len(problem.space) > 1 and config["FLAT"]:
+            return (-(-prod(problem.space) // tile), 1, 1)
+        return (-(-problem.space[-1] // tile) * prod(problem.space[:-1]), 1, 1)
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
+        return values(problem)
+
+
+def _tile(config: Config) -> int:
+    return int(config["TILE"]) if "TILE" in config else int(config["THREADS"]) * int(config["PER_THREAD"])
