@@ -140,7 +140,8 @@ class Writer:
             return f"LOAD({DTYPES[operand.dtype].c}, in{node.arg}, {self.place(f'in{node.arg}', operand)})"
         if node.op == "gather":
             operand = self.problem.inputs[node.arg]
-            inside = f"CLAMP({source[0]}, 0, in{node.arg}_n - 1)"  # the frontend refuses these; memory stays safe
+            at, n = source[0], f"in{node.arg}_n"
+            inside = f"({at} < 0 ? 0 : {at} < {n} ? {at} : {n} - 1)"  # the frontend refuses these; memory stays safe
             return f"LOAD({DTYPES[operand.dtype].c}, in{node.arg}, {inside})"
         if node.op == "scalar":
             return convert(f"c{node.arg}", _scalar_dtype(self.problem.scalars[node.arg][0]), node.dtype)

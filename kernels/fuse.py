@@ -18,6 +18,7 @@ from tilewright.kernels.lower import Group, Step, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
 
+LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 48  # a longer body spills registers on every device that we know
 MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included
 FEW_ROWS, LONG_ROW = 4, 1 << 16  # a row longer than this is not left to one group while other units idle
@@ -36,6 +37,7 @@ class _Joined:
 class _Fusion:
     limits: Limits
     stored: set[int]
+    plain: set[int]  # nodes made of leaves by elementwise ops alone
     uses: dict[int, list[tuple[Group, View]]] = field(default_factory=dict)
 
     def visit(self, node: Node) -> Group | None:
@@ -65,7 +67,7 @@ class _Fusion:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
         places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
         source = node.src[0].op if node.op in ("view", "cast") else node.op
-        free = node.op == "view" or source in ("const", "iota", "buffer")  # costs nothing to have twice
+        free = node.op == "view" or source in LEAVES  # costs nothing to have twice
         if len(places) > 1 and not free:
             return False
         plans = []
@@ -83,10 +85,12 @@ class _Fusion:
         if len(group.inlined) >= MAX_OPS or len(group.reads) >= MAX_READS:
             return False
         op = OPS.get(node.op)
+        if group.kind == "matmul":  # its operands are read more than once: only what is nearly a load
+            return id(node) in self.plain and (op is None or not op.costly)
         if op is None or not op.costly:
             return True
         kept = zip(view.strides, group.space[:-1] if group.kind != "map" else group.space, strict=False)
-        return group.kind != "matmul" and not any(stride == 0 and extent != 1 for stride, extent in kept)
+        return not any(stride == 0 and extent != 1 for stride, extent in kept)
 
     def _commit(self, node: Node, group: Group, view: View, joined: _Joined) -> None:
         group.become(joined.kind, joined.space)
@@ -176,7 +180,11 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
     """
     order = toposort(list(roots))
     position = {id(node): k for k, node in enumerate(order)}
-    fusion = _Fusion(limits, {id(root) for root in roots})
+    plain: set[int] = set()
+    for node in order:
+        if (node.op in OPS or node.op in ("cast", "view", *LEAVES)) and all(id(s) in plain for s in node.src):
+            plain.add(id(node))
+    fusion = _Fusion(limits, {id(root) for root in roots}, plain)
     groups = [fusion.visit(node) for node in reversed(order) if node.op != "buffer"]
     heads = sorted((g for g in groups if g is not None), key=lambda g: position[id(g.root)])
     steps: list[Step] = []

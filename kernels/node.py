@@ -51,13 +51,15 @@ class Node:
     """A value: `op` applied to `src`, of `shape` and `dtype` (NumPy's name). See the module for the ops.
 
     Immutable, save that evaluation turns a node in place into a "buffer" leaf. Compared by identity.
-    `depth` is the longest way to a leaf.
+    `depth` is the longest way to a leaf. `seen` says that an evaluation computed it without storing it: the next one
+    that needs it stores it, so that nothing is computed more than twice.
     """
 
-    __slots__ = ("__weakref__", "arg", "depth", "dtype", "op", "shape", "src")
+    __slots__ = ("__weakref__", "arg", "depth", "dtype", "op", "seen", "shape", "src")
 
     def __init__(self, op: str, src: tuple[Node, ...], arg: Any, shape: tuple[int, ...], dtype: str) -> None:
         self.op, self.src, self.arg, self.shape, self.dtype = op, src, arg, shape, dtype
+        self.seen = False
         depth = 0
         for node in src:
             if node.depth >= depth:

@@ -1,0 +1,194 @@
+"""A plan: the launches that compute one structure of graph, prebound, with the places where its buffers go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright import tuner
+from tilewright.backends.dtypes import DTYPES, numpy_dtype
+from tilewright.backends.protocol import Buffer, Device, Launch, Unsupported
+from tilewright.kernels.emit import scalar_argument
+from tilewright.kernels.fuse import fuse
+from tilewright.kernels.lower import Step
+from tilewright.kernels.node import Node
+from tilewright.kernels.oracle import evaluate
+
+if TYPE_CHECKING:
+    from tilewright.realize import Graph
+
+Place = tuple[Any, int]  # a Launch's bound `set`, and the argument's index
+
+
+class Stage:
+    """One problem of a plan: what to allocate before it, its launches, and which slots are free after it."""
+
+    __slots__ = ("allocations", "choice", "frees", "launches", "problem", "step")
+
+    def __init__(self, step: Step, choice: Any, launches: tuple[Launch, ...]) -> None:
+        self.step, self.problem, self.choice, self.launches = step, step.problem, choice, launches
+        self.allocations: list[tuple[int, int, list[Place]]] = []  # slot, nbytes, places
+        self.frees: list[int] = []
+
+
+class Plan:
+    """Runs with any buffers of the right shapes. `stages` are in order; slots are the stored nodes."""
+
+    def __init__(self, device: Device, stages: list[Stage], leaves: list[list[Place]], consts: list[list[tuple[Any, int, str]]], roots: list[tuple[int, int]], slots: int) -> None:  # fmt: skip
+        self.device, self.stages, self.leaves, self.consts, self.roots, self.slots = device, stages, leaves, consts, roots, slots
+        self.simple = [stage.launches for stage in stages]
+
+    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
+        """Launch everything; the results, one new buffer per root. Not safe for two threads at once."""
+        for places, buffer in zip(self.leaves, buffers, strict=True):
+            for put, index in places:
+                put(index, buffer)
+        for fields, const in zip(self.consts, consts, strict=True):
+            for put, index, dtype in fields:
+                put(index, scalar_argument(dtype, const.arg))
+        held: list[Buffer | None] = [None] * self.slots
+        allocate = self.device.allocate
+        observer = tuner.observing()
+        for stage in self.stages:
+            for slot, nbytes, places in stage.allocations:
+                buffer = held[slot] = allocate(nbytes)
+                for put, index in places:
+                    put(index, buffer)
+            if observer is not None:
+                self._observed(stage, observer)
+            else:
+                for launch in stage.launches:
+                    launch()
+            for slot in stage.frees:
+                held[slot] = None
+        results = []
+        for slot, nbytes in self.roots:
+            found = held[slot] if slot >= 0 else allocate(nbytes)
+            assert found is not None
+            results.append(found)
+        return results
+
+    def _observed(self, stage: Stage, observer: Any) -> None:
+        self.device.synchronize()
+        begin = time.perf_counter()
+        for launch in stage.launches:
+            launch()
+        self.device.synchronize()
+        observer.launched(stage.problem, self.device, time.perf_counter() - begin)
+
+
+class HostPlan:
+    """A graph that the device has no native way for: NumPy computes it, and it is counted as a fallback."""
+
+    stages: tuple[Stage, ...] = ()
+
+    def __init__(self, graph: Graph, device: Device, reason: str) -> None:
+        self.device, self.reason = device, reason
+        self.rows = graph.key
+        self.ops = sorted({n.op for n in graph.order if n.op not in ("buffer", "const", "view")})
+
+    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
+        """The same as Plan.run, through the host."""
+        from tilewright.fallback import count  # the one place where a plan meets the counter
+
+        nodes, leaves = self._nodes(consts)
+        data = {
+            id(node): np.frombuffer(self.device.read(b, prod(node.shape) * DTYPES[node.dtype].nbytes), numpy_dtype(node.dtype)).reshape(node.shape)
+            for node, b in zip(leaves, buffers, strict=True)
+        }  # fmt: skip
+        roots = [nodes[k] for k in self.rows[-1]]
+        results = []
+        moved = sum(d.nbytes for d in data.values())
+        for value in evaluate(roots, lambda node: data[id(node)]):
+            value = np.ascontiguousarray(value)
+            buffer = self.device.allocate(value.nbytes)
+            if value.nbytes:
+                self.device.write(buffer, value)
+            moved += value.nbytes
+            results.append(buffer)
+        count("+".join(self.ops), moved)
+        return results
+
+    def _nodes(self, consts: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+        """The graph again, from its key: a plan outlives the nodes that it was made for."""
+        nodes: list[Node] = []
+        leaves: list[Node] = []
+        values = iter(consts)
+        for row in self.rows[:-1]:
+            if isinstance(row, str):
+                nodes.append(next(values))
+            elif isinstance(row[0], tuple):
+                nodes.append(Node("buffer", (), None, row[0], row[1]))
+                leaves.append(nodes[-1])
+            else:
+                op, arg, shape, dtype, *src = row
+                nodes.append(Node(op, tuple(nodes[s] for s in src), arg, shape, dtype))
+        return nodes, leaves
+
+
+def make_plan(graph: Graph, device: Device) -> Plan | HostPlan:
+    """Fuse the graph, choose a way for each problem, and bind. What the device does not support goes to the host."""
+    try:
+        return _native_plan(graph, device)
+    except Unsupported as error:
+        return HostPlan(graph, device, str(error))
+
+
+def _nbytes(node: Node) -> int:
+    return prod(node.shape) * DTYPES[node.dtype].nbytes
+
+
+def _native_plan(graph: Graph, device: Device) -> Plan:
+    _check_dtypes(graph, device)
+    steps = fuse(graph.roots, device.limits)
+    leaf_number = {id(node): k for k, node in enumerate(graph.leaves)}
+    const_number = {id(node): k for k, node in enumerate(graph.consts)}
+    slot: dict[int, int] = {}
+    leaves: list[list[Place]] = [[] for _ in graph.leaves]
+    consts: list[list[tuple[Any, int, str]]] = [[] for _ in graph.consts]
+    stages: list[Stage] = []
+    last_use: dict[int, int] = {}
+    placed: dict[int, list[Place]] = {}
+    born: dict[int, tuple[int, int]] = {}
+    keep = []  # example buffers, until everything is bound
+    for number, step in enumerate(steps):
+        choice = tuner.choose(step.problem, device)
+        prepared = tuner.prepare(step.problem, choice.candidate, device)
+        outputs = [device.allocate(_nbytes(n)) for n in step.outputs]
+        inputs = [n.arg.buffer if n.op == "buffer" and n.arg.buffer else device.allocate(_nbytes(n)) for n in step.inputs]
+        keep.append((outputs, inputs))
+        bound = prepared.bind(outputs, inputs)
+        stages.append(Stage(step, choice, bound.launches))
+        for node, places in zip(step.outputs, bound.outputs, strict=True):
+            if id(node) not in slot:
+                slot[id(node)] = len(slot)
+                born[slot[id(node)]] = (number, _nbytes(node))
+            placed.setdefault(slot[id(node)], []).extend((launch.set, k) for launch, k in places)
+        for node, places in zip(step.inputs, bound.inputs, strict=True):
+            found = [(launch.set, k) for launch, k in places]
+            if node.op == "buffer":
+                leaves[leaf_number[id(node)]].extend(found)
+            else:
+                placed[slot[id(node)]].extend(found)
+                last_use[slot[id(node)]] = number
+        for node, (dtype, _), places in zip(step.scalars, step.problem.scalars, bound.scalars, strict=True):
+            if node is not None:
+                consts[const_number[id(node)]].extend((launch.set, k, dtype) for launch, k in places)
+    for index, (number, nbytes) in born.items():
+        stages[number].allocations.append((index, nbytes, placed[index]))
+    kept = {slot[id(root)] for root in graph.roots if id(root) in slot}
+    for index, number in last_use.items():
+        if index not in kept:
+            stages[number].frees.append(index)
+    roots = [(slot.get(id(root), -1), _nbytes(root)) for root in graph.roots]
+    return Plan(device, stages, leaves, consts, roots, len(slot))
+
+
+def _check_dtypes(graph: Graph, device: Device) -> None:
+    missing = {node.dtype for node in graph.order} - device.limits.dtypes
+    if missing:
+        raise Unsupported(f"{device.name} has no {', '.join(sorted(missing))}")

@@ -1,0 +1,132 @@
+"""Evaluation: a graph of nodes becomes a plan, once per structure, and a plan runs with any buffers.
+
+The plan's key is the graph's structure with shapes and dtypes; buffers and Python scalars are filled in at each run,
+so that a loop that does the same thing again pays for one walk over its graph, a dict lookup and the launches.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from tilewright import tuner
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Buffer, Device
+from tilewright.leaf import Leaf, TracedValueError
+from tilewright.kernels.node import Node
+from tilewright.plan import Plan, make_plan
+
+_PASSING = frozenset(("view", "const", "iota", "buffer"))  # cheaper to see again than to store
+_lock = threading.RLock()
+_plans: dict[tuple[Any, ...], Plan] = {}
+_generation = -1
+MAX_PLANS = 4096
+
+
+class Graph:
+    """A graph in a line: `key` is its structure, `leaves` and `consts` what varies, `roots` what must be stored."""
+
+    __slots__ = ("consts", "key", "leaves", "number", "order", "roots")
+
+    def __init__(self, roots: Sequence[Node]) -> None:
+        number: dict[int, int] = {}
+        rows: list[Any] = []
+        order: list[Node] = []
+        leaves: list[Node] = []
+        consts: list[Node] = []
+        wanted = list(roots)
+        stack = list(wanted)
+        stack.reverse()
+        while stack:
+            node = stack[-1]
+            if id(node) in number:
+                stack.pop()
+                continue
+            src = node.src
+            if src:
+                waiting = [s for s in src if id(s) not in number]
+                if waiting:
+                    waiting.reverse()
+                    stack.extend(waiting)
+                    continue
+                if not node.seen:
+                    wanted.extend([s for s in src if s.seen and s.op not in _PASSING])
+            stack.pop()
+            number[id(node)] = len(rows)
+            order.append(node)
+            if node.op == "buffer":
+                leaves.append(node)
+                rows.append((node.shape, node.dtype))
+            elif node.op == "const":
+                consts.append(node)
+                rows.append(node.dtype)
+            else:
+                rows.append((node.op, node.arg, node.shape, node.dtype, *[number[id(s)] for s in src]))
+        self.order, self.leaves, self.consts, self.number = order, leaves, consts, number
+        self.roots = list({id(n): n for n in wanted if n.op != "buffer"}.values())
+        rows.append(tuple([number[id(n)] for n in self.roots]))
+        self.key = tuple(rows)
+
+
+def realize(nodes: Sequence[Node], device: Device) -> None:
+    """Compute `nodes`, all of one device, and turn each in place into a leaf that holds its elements.
+
+    Raises TracedValueError inside a function being traced, and whatever the device raises; then nothing has changed.
+    """
+    pending = [node for node in nodes if node.op != "buffer"]
+    if not pending:
+        for node in nodes:
+            if node.arg.buffer is None:
+                raise TracedValueError()
+        return
+    with _lock:
+        graph = Graph([node for node in pending if node.op != "buffer"])  # another thread may have been first
+        if not graph.roots:
+            return
+        plan = plan_for(graph, device)
+        buffers = []
+        for leaf in graph.leaves:
+            if leaf.arg.buffer is None:
+                raise TracedValueError()
+            buffers.append(leaf.arg.buffer)
+        results = plan.run(buffers, graph.consts)
+        for node in graph.order:
+            node.seen = True
+        for node, buffer in zip(graph.roots, results, strict=True):
+            become_leaf(node, buffer, device)
+
+
+def become_leaf(node: Node, buffer: Buffer, device: Device) -> None:
+    """Turn an evaluated node into a leaf; its sources are let go."""
+    node.arg = Leaf(buffer, device)
+    node.op = "buffer"
+    node.src = ()
+    node.depth = 0
+
+
+def plan_for(graph: Graph, device: Device) -> Plan:
+    """The plan for a graph's structure on a device, made where there is none since the records last changed."""
+    global _generation
+    if _generation != tuner.generation():
+        _plans.clear()
+        _generation = tuner.generation()
+    key = (device.name, graph.key)
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= MAX_PLANS:
+            for old in list(_plans)[: MAX_PLANS // 4]:
+                del _plans[old]
+        plan = _plans[key] = make_plan(graph, device)
+    return plan
+
+
+def new_leaf(data: Any, shape: tuple[int, ...], dtype: str, device: Device) -> Node:
+    """A leaf with a copy of host bytes: `data` is C-contiguous and holds prod(shape) elements of `dtype`."""
+    nbytes = DTYPES[dtype].nbytes
+    for extent in shape:
+        nbytes *= extent
+    buffer = device.allocate(nbytes)
+    if nbytes:
+        device.write(buffer, data)
+    return Node("buffer", (), Leaf(buffer, device), shape, dtype)
