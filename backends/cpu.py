@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import itertools
-import math
 import os
-import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,20 +15,18 @@ from typing import Any
 import numpy as np
 from tilewright.backends import host
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
+from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
-from tilewright.backends.dialect import assemble, c_name, parameters, prelude
+from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
-    Argument,
     Buffer,
     Fingerprint,
     Found,
     Launch,
-    LaunchError,
     Limits,
     OutOfMemory,
-    Parameter,
     Source,
     Unsupported,
     VendorCall,
@@ -80,90 +75,6 @@ def c_text(source: Source) -> str:
     )
     signature = _SIGNATURE.format(entry=source.entry, rest=f", {rest}" if rest else "")
     return assemble(prelude("cpu"), source, signature, epilogue)
-
-
-_PACK: dict[str, Callable[..., None]] = {
-    "int64": struct.Struct("=q").pack_into,
-    "float32": struct.Struct("=f").pack_into,
-    "float64": struct.Struct("=d").pack_into,
-}
-
-
-class CpuLaunch:
-    """A compiled function and the slots it reads: grid, then one 8-byte slot per argument."""
-
-    __slots__ = ("_arguments", "_parameters", "_run", "address", "program", "slots")
-
-    def __init__(self, program: CpuProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
-        self.program, self._run, self._parameters = program, program.run, program.parameters
-        self.slots = (ctypes.c_int64 * (3 + len(arguments)))(*grid)
-        self.address = ctypes.addressof(self.slots)
-        self._arguments: list[Argument] = list(arguments)  # keeps the buffers alive
-        for index, argument in enumerate(arguments):
-            self.set(index, argument)
-
-    def __call__(self) -> None:
-        self._run(self.address)
-
-    def set(self, index: int, argument: Argument) -> None:
-        parameter = self._parameters[index]
-        if parameter.access != "value":
-            self.slots[3 + index] = argument.handle  # type: ignore[union-attr]
-        else:
-            self._set_value(index, parameter, argument)
-        self._arguments[index] = argument
-
-    def _set_value(self, index: int, parameter: Parameter, value: Any) -> None:
-        try:
-            _PACK[parameter.dtype](self.slots, 8 * (3 + index), value)
-        except OverflowError:  # struct refuses what float32 would round to infinity
-            _PACK[parameter.dtype](self.slots, 8 * (3 + index), math.copysign(math.inf, value))
-
-
-class CpuProgram:
-    """A loaded library's function."""
-
-    def __init__(self, library: ctypes.CDLL, source: Source) -> None:
-        self.entry, self.parameters = source.entry, source.parameters
-        function = library[source.entry]
-        self.address = ctypes.cast(function, ctypes.c_void_p).value
-        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL while it runs
-        self.replay = library["tilewright_replay"]
-        self.replay.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
-        self.replay.restype = None
-
-    def bind(self, grid: tuple[int, int, int], *arguments: Argument) -> Launch:
-        if len(arguments) != len(self.parameters):
-            raise LaunchError(f"{self.entry} takes {len(self.parameters)} arguments, {len(arguments)} were given")
-        for parameter, argument in zip(self.parameters, arguments, strict=True):
-            if isinstance(argument, Buffer) == (parameter.access == "value"):
-                wanted = "a number" if parameter.access == "value" else "a buffer"
-                raise LaunchError(f"{self.entry}: {parameter.name} must be {wanted}, not {argument!r}")
-        return CpuLaunch(self, grid, arguments)
-
-
-class CpuReplay:
-    """Launches in order: runs of compiled ones in one call each, vendor calls between them."""
-
-    def __init__(self, launches: Sequence[Launch]) -> None:
-        self._launches = tuple(launches)  # their slots are read in place, so `set` reaches a replay
-        self._steps: list[Callable[[], None]] = []
-        for native, group in itertools.groupby(self._launches, lambda x: isinstance(x, CpuLaunch)):
-            self._steps += [self._joined(list(group))] if native else list(group)  # type: ignore[arg-type]
-
-    @staticmethod
-    def _joined(launches: list[CpuLaunch]) -> Callable[[], None]:
-        count = len(launches)
-        if count == 1:
-            return launches[0]
-        entries = (ctypes.c_void_p * count)(*(x.program.address for x in launches))
-        slots = (ctypes.c_void_p * count)(*(x.address for x in launches))
-        replay = launches[0].program.replay
-        return lambda: replay(entries, slots, count)
-
-    def __call__(self) -> None:
-        for step in self._steps:
-            step()
 
 
 class CpuDevice:
@@ -274,11 +185,11 @@ def _load_library(binary: bytes) -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: Compiler | None) -> Fingerprint:
-    what_else = prelude("cpu") + _EPILOGUE + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
+    text = prelude("cpu") + _EPILOGUE + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
+    versions = (("numpy", np.__version__), ("blas", blas_version()), ("prelude", digest(text)))
     return Fingerprint(
         "cpu", host.cpu_vendor(), host.cpu_model(), os.uname().machine if hasattr(os, "uname") else "", host.isa(),
-        host.threads(), "", "", compiler.version if compiler else "",
-        (("numpy", np.__version__), ("blas", blas_version()), ("prelude", hashlib.sha256(what_else.encode()).hexdigest()[:12])),
+        host.threads(), "", "", compiler.version if compiler else "", versions,
     )  # fmt: skip
 
 

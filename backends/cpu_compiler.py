@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Compiler:
 
     command: tuple[str, ...]
     version: str
-    refused: set[str] = field(default_factory=set)  # flags that a probe showed it does not take
+    refused: set[str] | None = None  # the flags that a probe showed it does not take; None before the probe
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -52,11 +52,10 @@ class Compiler:
     def compile(self, text: str) -> bytes:
         """The shared library made from C `text`. Raises CompileError with the compiler's log."""
         log, library = self._run(text, self._accepted())
-        if library is None and not self.refused:
-            # Flags are only doubted once something failed: a probe costs as much as a kernel.
-            self.refused = {
-                flag for flag in self.flags if self._run("int probe;\n", ("-shared", "-fPIC", flag))[1] is None
-            }
+        if library is None and self.refused is None:
+            # Flags are doubted only once something failed: probing them all costs as much as some kernels.
+            probe, base = "int probe;\n", ("-shared", "-fPIC")
+            self.refused = {flag for flag in self.flags if self._run(probe, (*base, flag))[1] is None}
             if self.refused:
                 log, library = self._run(text, self._accepted())
         if library is None:
@@ -64,7 +63,7 @@ class Compiler:
         return library
 
     def _accepted(self) -> tuple[str, ...]:
-        return tuple(flag for flag in self.flags if flag not in self.refused)
+        return tuple(flag for flag in self.flags if flag not in (self.refused or ()))
 
     def _run(self, text: str, flags: tuple[str, ...]) -> tuple[str, bytes | None]:
         libraries = ("-lmvec",) if vector_math() and "-DVECTOR_MATH=0" not in flags else ()

@@ -26,6 +26,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from tilewright.backends.dtypes import DTYPES
@@ -60,6 +61,11 @@ def assemble(prelude_text: str, source: Source, signature: str, epilogue: str = 
     end = f'\n#line 1 "after {source.filename}"\n{epilogue}' if epilogue else ""
     head = f"{prelude_text}{defines(source)}#define KERNEL {signature}\n"
     return f'{head}#line 1 "{source.filename}"\n{source.body}\n{end}'
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits that stand for `text` in a fingerprint."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def c_name(dtype: str) -> str:
