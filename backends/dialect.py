@@ -18,12 +18,15 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     UNROLL     before a loop with constant bounds
     f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
+    floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
+    INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     HAS_F64    1 where f64 exists, else 0
     CPU_GROUPS 1 where a group is one thread, else 0
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from tilewright.backends.dtypes import DTYPES
@@ -33,8 +36,8 @@ _HERE = Path(__file__).parent
 
 
 def prelude(name: str) -> str:
-    """The text of `prelude_<name>.h`, which lies beside this file."""
-    return (_HERE / f"prelude_{name}.h").read_text()
+    """The text of `prelude_<name>.h`, which lies beside this file, and what all preludes share after it."""
+    return (_HERE / f"prelude_{name}.h").read_text() + (_HERE / "prelude_common.h").read_text()
 
 
 def defines(source: Source) -> str:
@@ -42,5 +45,29 @@ def defines(source: Source) -> str:
     return "".join(f"#define {name} {value}\n" for name, value in source.defines)
 
 
+def parameters(source: Source, pointer: str = "") -> str:
+    """The parameter list of `source` in C; `pointer` is the address space put before each pointer."""
+    texts = []
+    for p in source.parameters:
+        constant = "const " if p.access in ("in", "value") else ""
+        star = "" if p.access == "value" else "*"
+        space = pointer + " " if pointer and p.access != "value" else ""
+        texts.append(f"{space}{constant}{c_name(p.dtype)} {star}{p.name}")
+    return ", ".join(texts)
+
+
+def assemble(prelude_text: str, source: Source, signature: str, epilogue: str = "") -> str:
+    """A device's whole text: errors in the body carry the lines of `source.filename`."""
+    end = f'\n#line 1 "after {source.filename}"\n{epilogue}' if epilogue else ""
+    head = f"{prelude_text}{defines(source)}#define KERNEL {signature}\n"
+    return f'{head}#line 1 "{source.filename}"\n{source.body}\n{end}'
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits that stand for `text` in a fingerprint."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def c_name(dtype: str) -> str:
+    """How kernels spell a dtype: "f32" for "float32"."""
     return DTYPES[dtype].c

@@ -26,7 +26,8 @@ _ROWS = [
     ("bool", "b8", 1, "b"), ("int8", "i8", 1, "i"), ("int16", "i16", 2, "i"), ("int32", "i32", 4, "i"),
     ("int64", "i64", 8, "i"), ("uint8", "u8", 1, "u"), ("uint16", "u16", 2, "u"), ("uint32", "u32", 4, "u"),
     ("uint64", "u64", 8, "u"), ("float16", "f16", 2, "f"), ("bfloat16", "bf16", 2, "f"),
-    ("float32", "f32", 4, "f"), ("float64", "f64", 8, "f"), ("complex64", "c64", 8, "c"), ("complex128", "c128", 16, "c"),
+    ("float32", "f32", 4, "f"), ("float64", "f64", 8, "f"),
+    ("complex64", "c64", 8, "c"), ("complex128", "c128", 16, "c"),
 ]  # fmt: skip
 
 DTYPES: dict[str, DType] = {

@@ -181,7 +181,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """"cpu", "opencl:0", "cuda:1": how users write it."""
+        """ "cpu", "opencl:0", "cuda:1": how users write it."""
 
     @property
     def fingerprint(self) -> Fingerprint: ...
@@ -202,7 +202,7 @@ class Device(Protocol):
         """Copy bytes on the device, in order with the launches."""
 
     def build(self, source: Source) -> bytes:
-        """Compile to a binary that `load` of an equal fingerprint takes. May run in another process. Raises CompileError."""
+        """Compile to a binary for `load` on an equal fingerprint, in this process or another. Raises CompileError."""
 
     def load(self, binary: bytes, source: Source) -> Program: ...
 
@@ -212,7 +212,7 @@ class Device(Protocol):
     def capture(self, launches: Sequence[Launch]) -> Replay: ...
 
     def time(self, launch: Launch, repeats: int) -> list[float]:
-        """Seconds on the device's clock of each of `repeats` runs, without the cost of the call where that can be told."""
+        """Seconds on the device's clock of each of `repeats` runs, less the cost of the call where it is known."""
 
     def synchronize(self) -> None:
         """Return when all work is done. Raises LaunchError or DeviceLost if some of it failed."""

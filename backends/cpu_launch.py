@@ -1,0 +1,96 @@
+"""Compiled functions of the cpu device with their arguments bound, alone and many as one call."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter, Source
+
+_PACK: dict[str, Callable[..., None]] = {
+    "int64": struct.Struct("=q").pack_into,
+    "float32": struct.Struct("=f").pack_into,
+    "float64": struct.Struct("=d").pack_into,
+}
+
+
+class CpuLaunch:
+    """A compiled function and the slots it reads: grid, then one 8-byte slot per argument."""
+
+    __slots__ = ("_arguments", "_parameters", "_run", "address", "program", "slots")
+
+    def __init__(self, program: CpuProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
+        self.program, self._run, self._parameters = program, program.run, program.parameters
+        self.slots = (ctypes.c_int64 * (3 + len(arguments)))(*grid)
+        self.address = ctypes.addressof(self.slots)
+        self._arguments: list[Argument] = list(arguments)  # keeps the buffers alive
+        for index, argument in enumerate(arguments):
+            self.set(index, argument)
+
+    def __call__(self) -> None:
+        self._run(self.address)
+
+    def set(self, index: int, argument: Argument) -> None:
+        parameter = self._parameters[index]
+        if parameter.access != "value":
+            self.slots[3 + index] = argument.handle  # type: ignore[union-attr]
+        else:
+            self._set_value(index, parameter, argument)
+        self._arguments[index] = argument
+
+    def _set_value(self, index: int, parameter: Parameter, value: Any) -> None:
+        try:
+            _PACK[parameter.dtype](self.slots, 8 * (3 + index), value)
+        except OverflowError:  # struct refuses what float32 would round to infinity
+            _PACK[parameter.dtype](self.slots, 8 * (3 + index), math.copysign(math.inf, value))
+
+
+class CpuProgram:
+    """A loaded library's function."""
+
+    def __init__(self, library: ctypes.CDLL, source: Source) -> None:
+        self.entry, self.parameters = source.entry, source.parameters
+        function = library[source.entry]
+        self.address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL while it runs
+        self.replay = library["tilewright_replay"]
+        self.replay.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        self.replay.restype = None
+
+    def bind(self, grid: tuple[int, int, int], *arguments: Argument) -> Launch:
+        if len(arguments) != len(self.parameters):
+            raise LaunchError(f"{self.entry} takes {len(self.parameters)} arguments, {len(arguments)} were given")
+        for parameter, argument in zip(self.parameters, arguments, strict=True):
+            if isinstance(argument, Buffer) == (parameter.access == "value"):
+                wanted = "a number" if parameter.access == "value" else "a buffer"
+                raise LaunchError(f"{self.entry}: {parameter.name} must be {wanted}, not {argument!r}")
+        return CpuLaunch(self, grid, arguments)
+
+
+class CpuReplay:
+    """Launches in order: runs of compiled ones in one call each, vendor calls between them."""
+
+    def __init__(self, launches: Sequence[Launch]) -> None:
+        self._launches = tuple(launches)  # their slots are read in place, so `set` reaches a replay
+        self._steps: list[Callable[[], None]] = []
+        for compiled, group in itertools.groupby(self._launches, lambda x: isinstance(x, CpuLaunch)):
+            run: list[Any] = list(group)
+            self._steps += [self._joined(run)] if compiled else run
+
+    @staticmethod
+    def _joined(launches: list[CpuLaunch]) -> Callable[[], None]:
+        count = len(launches)
+        if count == 1:
+            return launches[0]
+        entries = (ctypes.c_void_p * count)(*(x.program.address for x in launches))
+        slots = (ctypes.c_void_p * count)(*(x.address for x in launches))
+        replay = launches[0].program.replay
+        return lambda: replay(entries, slots, count)
+
+    def __call__(self) -> None:
+        for step in self._steps:
+            step()

@@ -1,0 +1,69 @@
+"""Memory kept for reuse by size class, so that a big temporary does not fault its pages in anew every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Block:
+    """One piece of device memory, on loan from `pool`. `handle` and `host` are as in Buffer."""
+
+    __slots__ = ("handle", "host", "nbytes", "pool")
+
+    def __init__(self, pool: Pool, nbytes: int, handle: Any, host: Any) -> None:
+        self.pool, self.nbytes, self.handle, self.host = pool, nbytes, handle, host
+
+    def release(self) -> None:
+        self.pool.give(self)
+
+
+class Pool:
+    """Free blocks of a device, in lists by size class; at most `capacity` bytes are kept.
+
+    `make(nbytes)` gets new memory as (handle, host view). There is no lock: `give` runs inside `Buffer.__del__`, which
+    may interrupt anything, and list.append and list.pop are whole steps of the interpreter. `idle_nbytes` may
+    therefore be off by a block when threads race, which only shifts when memory is handed back.
+    """
+
+    def __init__(self, make: Callable[[int], tuple[Any, Any]], capacity: int) -> None:
+        self.make, self.capacity, self.idle_nbytes = make, capacity, 0
+        self.free: dict[int, list[Block]] = {}
+
+    def take(self, nbytes: int) -> Block:
+        """A block of at least `nbytes`, used before or new. Raises what `make` raises."""
+        size = size_class(nbytes)
+        idle = self.free.get(size)
+        if idle:
+            try:
+                block = idle.pop()
+            except IndexError:  # another thread took the last one
+                pass
+            else:
+                self.idle_nbytes -= size
+                return block
+        return Block(self, size, *self.make(size))
+
+    def give(self, block: Block) -> None:
+        """Keep `block` for the next `take`, or let go of it where enough is kept already."""
+        if self.idle_nbytes + block.nbytes > self.capacity:
+            return
+        self.idle_nbytes += block.nbytes
+        self.free.setdefault(block.nbytes, []).append(block)
+
+    def trim(self) -> None:
+        """Hand everything that is idle back to the system."""
+        for idle in list(self.free.values()):
+            while idle:
+                try:
+                    self.idle_nbytes -= idle.pop().nbytes
+                except IndexError:
+                    break
+
+
+def size_class(nbytes: int) -> int:
+    """`nbytes` rounded up to one of four steps per octave, at least 64: a quarter is lost at most."""
+    if nbytes <= 64:
+        return 64
+    step = 1 << max((nbytes - 1).bit_length() - 3, 6)
+    return -(-nbytes // step) * step

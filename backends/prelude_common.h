@@ -1,0 +1,138 @@
+/* What every prelude shares. Before it, a prelude defines the types, DEVICE, HAS_F64, as_u32, as_f32, INF_f32 and the
+   math functions; everything here is plain C that OpenCL C and CUDA C++ read the same way. */
+
+#define MIN_i8 ((i8)-128)
+#define MAX_i8 ((i8)127)
+#define MIN_i16 ((i16)-32768)
+#define MAX_i16 ((i16)32767)
+#define MIN_i32 ((i32)(-2147483647 - 1))
+#define MAX_i32 ((i32)2147483647)
+#define MAX_i64 ((i64)0x7fffffffffffffff)
+#define MIN_i64 (-MAX_i64 - 1)
+#define MIN_u8 ((u8)0)
+#define MAX_u8 ((u8)255)
+#define MIN_u16 ((u16)0)
+#define MAX_u16 ((u16)65535)
+#define MIN_u32 ((u32)0)
+#define MAX_u32 ((u32)0xffffffffu)
+#define MIN_u64 ((u64)0)
+#define MAX_u64 (~(u64)0)
+
+/* Maximum and minimum as IEEE 754-2019 has them: NaN if either is. A bitwise `|` keeps the loop free of branches. */
+#define MAX_NAN(a, b) ((((a) > (b)) | ((a) != (a))) ? (a) : (b))
+#define MIN_NAN(a, b) ((((a) < (b)) | ((a) != (a))) ? (a) : (b))
+
+/* 16-bit floats in integer arithmetic without branches: exact, to nearest even, whatever the device does to subnormals. */
+DEVICE f32 f16_to_f32(u16 half) {
+    u32 magnitude = (u32)half & 0x7fffu, sign = ((u32)half & 0x8000u) << 16;
+    u32 normal = (magnitude << 13) + 0x38000000u; /* the exponent's bias moves from 15 to 127 */
+    u32 tiny = as_u32(as_f32(normal + 0x00800000u) - as_f32(0x38800000u));
+    u32 bits = magnitude < 0x400u ? tiny : magnitude >= 0x7c00u ? normal + 0x38000000u : normal;
+    return as_f32(bits | sign);
+}
+DEVICE u16 f32_to_f16(f32 value) {
+    u32 bits = as_u32(value), magnitude = bits & 0x7fffffffu, sign = (bits >> 16) & 0x8000u;
+    u32 normal = (magnitude - 0x38000000u + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
+    /* below 2^-14, adding 0.5 makes the adder round at the last place that a subnormal has */
+    u32 tiny = as_u32(as_f32(magnitude) + 0.5f) - 0x3f000000u;
+    u32 large = magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : 0x7c00u;
+    u32 result = magnitude < 0x38800000u ? tiny : magnitude >= 0x477ff000u ? large : normal;
+    return (u16)(result | sign);
+}
+DEVICE f32 bf16_to_f32(u16 brain) { return as_f32((u32)brain << 16); }
+DEVICE u16 f32_to_bf16(f32 value) {
+    u32 bits = as_u32(value);
+    u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (u16)((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded);
+}
+#define ROUND_f16(x) f16_to_f32(f32_to_f16(x))
+#define ROUND_bf16(x) bf16_to_f32(f32_to_bf16(x))
+
+#define LOAD(T, p, i) LOAD_AS(T, p, i)
+#define LOAD_AS(T, p, i) LOAD_##T(p, i)
+#define STORE(T, p, i, v) STORE_AS(T, p, i, v)
+#define STORE_AS(T, p, i, v) STORE_##T(p, i, v)
+#define LOAD_b8(p, i) ((p)[i])
+#define LOAD_i8(p, i) ((p)[i])
+#define LOAD_i16(p, i) ((p)[i])
+#define LOAD_i32(p, i) ((p)[i])
+#define LOAD_i64(p, i) ((p)[i])
+#define LOAD_u8(p, i) ((p)[i])
+#define LOAD_u16(p, i) ((p)[i])
+#define LOAD_u32(p, i) ((p)[i])
+#define LOAD_u64(p, i) ((p)[i])
+#define LOAD_f16(p, i) f16_to_f32((p)[i])
+#define LOAD_bf16(p, i) bf16_to_f32((p)[i])
+#define LOAD_f32(p, i) ((p)[i])
+#define LOAD_f64(p, i) ((p)[i])
+#define STORE_b8(p, i, v) ((p)[i] = (v))
+#define STORE_i8(p, i, v) ((p)[i] = (v))
+#define STORE_i16(p, i, v) ((p)[i] = (v))
+#define STORE_i32(p, i, v) ((p)[i] = (v))
+#define STORE_i64(p, i, v) ((p)[i] = (v))
+#define STORE_u8(p, i, v) ((p)[i] = (v))
+#define STORE_u16(p, i, v) ((p)[i] = (v))
+#define STORE_u32(p, i, v) ((p)[i] = (v))
+#define STORE_u64(p, i, v) ((p)[i] = (v))
+#define STORE_f16(p, i, v) ((p)[i] = f32_to_f16(v))
+#define STORE_bf16(p, i, v) ((p)[i] = f32_to_bf16(v))
+#define STORE_f32(p, i, v) ((p)[i] = (v))
+#define STORE_f64(p, i, v) ((p)[i] = (v))
+
+/* Integers as NumPy has them: the quotient's floor, the divisor's sign, 0 where the divisor is 0, wrapping elsewhere.
+   A divisor of -1 is set apart since the least integer divided by it traps. */
+#define SIGNED_OPS(t, u) \
+    DEVICE t floordiv_##t(t a, t b) { \
+        t d = (b == 0) | (b == -1) ? 1 : b, q = (t)(a / d), r = (t)(a % d); \
+        q = (t)(q - ((r != 0) & ((r < 0) != (b < 0)))); \
+        return b == 0 ? 0 : b == -1 ? (t)(0 - (u)a) : q; \
+    } \
+    DEVICE t mod_##t(t a, t b) { \
+        t d = (b == 0) | (b == -1) ? 1 : b, r = (t)(a % d); \
+        return (t)((r != 0) & ((r < 0) != (b < 0)) ? r + b : r); \
+    } \
+    DEVICE t ipow_##t(t base, t power) { \
+        u64 result = 1, factor = (u64)(i64)base; \
+        if (power < 0) return (t)(base == 1 ? 1 : base == -1 ? 1 - 2 * (power & 1) : 0); \
+        for (u64 e = (u64)power; e; e >>= 1, factor *= factor) result = e & 1 ? result * factor : result; \
+        return (t)result; \
+    }
+#define UNSIGNED_OPS(t) \
+    DEVICE t floordiv_##t(t a, t b) { return (t)(b == 0 ? 0 : a / (b == 0 ? 1 : b)); } \
+    DEVICE t mod_##t(t a, t b) { return (t)(b == 0 ? 0 : a % (b == 0 ? 1 : b)); } \
+    DEVICE t ipow_##t(t base, t power) { \
+        u64 result = 1, factor = (u64)base; \
+        for (u64 e = (u64)power; e; e >>= 1, factor *= factor) result = e & 1 ? result * factor : result; \
+        return (t)result; \
+    }
+SIGNED_OPS(i8, u8)
+SIGNED_OPS(i16, u16)
+SIGNED_OPS(i32, u32)
+SIGNED_OPS(i64, u64)
+UNSIGNED_OPS(u8)
+UNSIGNED_OPS(u16)
+UNSIGNED_OPS(u32)
+UNSIGNED_OPS(u64)
+
+/* Floats as NumPy has them: the remainder takes the divisor's sign, the quotient is the nearest integer to (a - mod) / b. */
+#define FLOAT_OPS(t) \
+    DEVICE t mod_##t(t a, t b) { \
+        t r = fmod_##t(a, b); \
+        return r == 0 ? copysign_##t((t)0, b) : (b < 0) != (r < 0) ? r + b : r; \
+    } \
+    DEVICE t floordiv_##t(t a, t b) { \
+        t r = fmod_##t(a, b), q = (a - r) / b, f; \
+        q = (r != 0) & ((b < 0) != (r < 0)) ? q - 1 : q; \
+        f = floor_##t(q); \
+        f = q - f > (t)0.5 ? f + 1 : f; \
+        f = q == 0 ? copysign_##t((t)0, a / b) : f; \
+        return b == 0 ? a / b : f; \
+    } \
+    DEVICE t logaddexp_##t(t a, t b) { \
+        t r = MAX_NAN(a, b) + log1p_##t(exp_##t(-fabs_##t(a - b))); \
+        return a == b ? a + (t)0.693147180559945309417 : r; /* equal infinities: their difference is NaN */ \
+    }
+FLOAT_OPS(f32)
+#if HAS_F64
+FLOAT_OPS(f64)
+#endif

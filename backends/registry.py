@@ -1,0 +1,92 @@
+"""Which devices there are: everything registered in the entry-point group `tilewright.backends`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+from tilewright.backends.protocol import Device, Found, TilewrightError, Unsupported
+
+GROUP = "tilewright.backends"
+_BUILT_IN = {name: f"tilewright.backends.{name}:discover" for name in ("cpu", "opencl", "cuda")}
+
+
+@cache
+def backends() -> dict[str, str]:
+    """Name of each backend and the "module:function" that discovers its devices; the built-in three come first.
+
+    A device's name starts with its backend's: "cpu", "opencl:0". The built-in three need no metadata.
+    """
+    from importlib.metadata import entry_points  # late: reading every distribution's metadata takes some 10 ms
+
+    found = dict(_BUILT_IN)
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+@cache
+def discover_backend(backend: str) -> tuple[Found, ...]:
+    """The devices of one backend. Never raises: a broken plug-in is a Found without device that says what broke."""
+    target = _BUILT_IN.get(backend) or backends()[backend]
+    try:
+        module, _, function = target.partition(":")
+        call: Callable[[], list[Found]] = getattr(import_module(module), function)
+        return tuple(call())
+    except Exception as error:  # whatever a plug-in raises must not hide the other devices
+        reason = f"{backend}: discovery through {target} failed: {type(error).__name__}: {error}"
+        return (Found(backend, None, reason, f"correct or uninstall the package that registers {backend!r}"),)
+
+
+def discover() -> list[Found]:
+    """Every device of every backend, and a line with reason and remedy for each backend that has none."""
+    return [found for backend in backends() for found in discover_backend(backend)]
+
+
+@cache
+def get_device(name: str) -> Device:
+    """The device of that name; imports only its backend. A backend's bare name means its first device.
+
+    Raises ValueError if there is no such device, Unsupported if its backend cannot be used (with what to type).
+    """
+    backend = name.partition(":")[0]
+    if backend not in _BUILT_IN and backend not in backends():
+        raise ValueError(f"there is no device {name!r}; there are {', '.join(usable_names())}")
+    found = discover_backend(backend)
+    usable = [x for x in found if x.device is not None]
+    for x in usable:
+        if name in (x.name, backend):
+            assert x.device is not None
+            return x.device
+    if not usable and found:
+        raise Unsupported(f"{found[0].reason}: {found[0].remedy}" if found[0].remedy else found[0].reason)
+    raise ValueError(f"there is no device {name!r}; there are {', '.join(usable_names())}")
+
+
+def usable_names() -> list[str]:
+    return [found.name for found in discover() if found.device is not None]
+
+
+def default_device_name() -> str:
+    """TILEWRIGHT_DEVICE, else the first of: cuda, OpenCL on a GPU, the cpu if it has a compiler, any OpenCL device.
+
+    Raises ValueError or Unsupported where TILEWRIGHT_DEVICE names what is not there.
+    """
+    asked = os.environ.get("TILEWRIGHT_DEVICE")
+    if asked:
+        try:
+            return get_device(asked).name
+        except (ValueError, TilewrightError) as error:
+            raise type(error)(f"TILEWRIGHT_DEVICE: {error}") from None
+    return _default()
+
+
+@cache
+def _default() -> str:
+    cuda = [f.name for f in discover_backend("cuda") if f.device]
+    opencl = [f for f in discover_backend("opencl") if f.device]
+    gpu = [f.name for f in opencl if f.device and "gpu" in f.device.fingerprint.isa]
+    cpu = [f.name for f in discover_backend("cpu") if f.device and not f.note]
+    return next(iter([*cuda, *gpu, *cpu, *(f.name for f in opencl)]), "cpu")

@@ -1,0 +1,46 @@
+"""Whether a device really works: allocate, write, compile, launch, read and compare."""
+
+from __future__ import annotations
+
+import numpy as np
+from tilewright.backends.cache import load_program
+from tilewright.backends.protocol import Device, Parameter, Source, TilewrightError
+
+_COUNT = 10_007  # a prime: no group size divides it
+_GROUP = 64
+_BODY = """
+KERNEL {
+    const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;
+    FOR_EACH(i, begin, end) {
+        STORE(f32, y, i, a * LOAD(f32, x, i) + LOAD(f32, y, i));
+    }
+}
+"""
+
+
+def saxpy(device: Device) -> Source:
+    """y = a * x + y over CHUNK elements a group."""
+    threads = min(_GROUP, max(device.limits.threads_per_group, 1))
+    parameters = (
+        Parameter("y", "float32", "inout"), Parameter("x", "float32", "in"),
+        Parameter("a", "float32", "value"), Parameter("n", "int64", "value"),
+    )  # fmt: skip
+    return Source("saxpy", parameters, _BODY, (("CHUNK", 1024),), (threads, 1, 1), filename="saxpy.c")
+
+
+def roundtrip(device: Device) -> str | None:
+    """None if `device` computes saxpy right, else what went wrong in one sentence."""
+    x = np.arange(_COUNT, dtype=np.float32)
+    y = x[::-1] * np.float32(0.5)
+    try:
+        source_buffer, target_buffer = device.allocate(x.nbytes), device.allocate(y.nbytes)
+        device.write(source_buffer, x)
+        device.write(target_buffer, np.ascontiguousarray(y))
+        program = load_program(device, saxpy(device))
+        program.bind((-(-_COUNT // 1024), 1, 1), target_buffer, source_buffer, 2.0, _COUNT)()
+        device.synchronize()
+        result = np.frombuffer(device.read(target_buffer, y.nbytes), np.float32)
+    except TilewrightError as error:
+        return str(error)
+    wrong = int(np.count_nonzero(result != 2 * x + y))
+    return f"{device.name}: {wrong} of {_COUNT} elements of a*x+y came back wrong" if wrong else None
