@@ -107,7 +107,7 @@ class HostPlan:
             value = np.ascontiguousarray(value)
             buffer = self.device.allocate(value.nbytes)
             if value.nbytes:
-                self.device.write(buffer, value)
+                self.device.write(buffer, value.reshape(-1).view(np.uint8))  # bfloat16 has no buffer protocol
             moved += value.nbytes
             results.append(buffer)
         count("+".join(self.ops), moved)

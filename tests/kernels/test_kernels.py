@@ -1,0 +1,98 @@
+"""Every generated kernel on every device against the oracle: poisoned outputs, canaries, odd sizes, random configs."""
+
+from __future__ import annotations
+
+import random
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kernels.graphs import (
+    broadcast, const, fused, gelu, layer_norm, leaf, op, reduce, reshape, softmax, transpose, view,
+)  # fmt: skip
+from tests.kernels.judge import check_steps
+from tilewright.backends.protocol import Device
+from tilewright.kernels import KERNELS
+from tilewright.kernels.node import Node, View
+
+RNG = np.random.default_rng(11)
+
+
+def floats(*shape: int) -> np.ndarray[Any, Any]:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def special(*shape: int) -> np.ndarray[Any, Any]:
+    """Random values with NaN, infinities, zeros of both signs and a subnormal among them."""
+    data = floats(*shape).reshape(-1)
+    for value in (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40):
+        data[RNG.integers(0, len(data))] = value
+    return data.reshape(shape)
+
+
+GRAPHS = {
+    "gelu": lambda n: [gelu(leaf(floats(n)))],
+    "special max": lambda n: [op("max", leaf(special(n)), leaf(special(n)))],
+    "broadcast add": lambda n: [op("add", leaf(floats(5, n)), broadcast(leaf(floats(n)), (5, n)))],
+    "outer product": lambda n: [op("mul", broadcast(leaf(floats(n, 1)), (n, 7)), broadcast(leaf(floats(7)), (n, 7)))],
+    "transpose": lambda n: [op("add", transpose(leaf(floats(n, 9))), const(1.0))],
+    "flip": lambda n: [op("add", view(leaf(floats(n)), (n,), (-1,), n - 1), const(1.0))],
+    "three axes": lambda n: [op("mul", view(leaf(floats(4, n, 6)), (3, n, 3), (6 * n, 6, 2), 6 * n), const(2.0))],
+    "softmax": lambda n: [softmax(leaf(floats(5, n)))],
+    "special softmax": lambda n: [softmax(leaf(special(5, n)))],
+    "layer norm": lambda n: [layer_norm(leaf(floats(6, n)), leaf(floats(n)), leaf(floats(n)))],
+    "sum rows": lambda n: [reduce("sum", leaf(floats(3, n)), 1)],
+    "max columns": lambda n: [reduce("max", leaf(special(n, 7)), 0)],
+    "min of middle": lambda n: [reduce("min", leaf(floats(3, n, 5)), 1)],
+    "sum all": lambda n: [reduce("sum", reshape(leaf(floats(n, 300)), (n * 300,)), 0)],
+    "mean of squares": lambda n: [op("div", reduce("sum", op("mul", x := leaf(floats(n, 40)), x), 0), const(float(n)))],
+    "gather": lambda n: [Node("gather", (leaf(floats(n)), leaf(RNG.integers(0, n, (3, 11)))), None, (3, 11), "float32")],
+    "iota": lambda n: [op("mul", transpose(reshape(Node("iota", (), None, (6 * n,), "float32"), (n, 6))), leaf(floats(6, n)))],
+    "write": lambda n: [Node("write", (leaf(floats(n, 4)), op("neg", leaf(floats(n, 2)))), View((n, 2), (4, 2), 1), (n, 4), "float32")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 64, 257])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_default_config(name: str, n: int, device: Device) -> None:
+    check_steps(fused(*GRAPHS[name](n), limits=device.limits), device)
+
+
+@pytest.mark.parametrize("name", ["gelu", "transpose", "three axes", "softmax", "layer norm", "max columns", "mean of squares"])
+def test_random_valid_configs(name: str, device: Device) -> None:
+    steps = fused(*GRAPHS[name](131), limits=device.limits)
+    choices = [(s, k, c) for s in steps for k in KERNELS[s.problem.kind] for c in k.space(s.problem, device.limits)]
+    for step, kernel, config in random.Random(3).sample(choices, min(5, len(choices))):
+        check_steps([step], device, kernel, config)
+
+
+def test_defaults_are_in_their_space(device: Device) -> None:
+    for name, make in GRAPHS.items():
+        for n in (1, 300):
+            for step in fused(*make(n), limits=device.limits):
+                for kernel in KERNELS[step.problem.kind]:
+                    space = kernel.space(step.problem, device.limits)
+                    if any(True for _ in space):
+                        refusal = space.refusal(kernel.default(step.problem, device.limits))
+                        assert refusal is None, (name, kernel.name, refusal)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int8", "uint16", "int64", "bool"])
+def test_dtypes_in_maps_and_reductions(dtype: str, device: Device) -> None:
+    if dtype not in device.limits.dtypes:
+        pytest.skip(f"{device.name} has no {dtype}")
+    from tilewright.backends.dtypes import numpy_dtype
+
+    data = leaf((RNG.standard_normal((9, 33)) * 3).astype(numpy_dtype(dtype)), dtype)
+    maximum = Node("reduce", (op("max", data, data),), ("max", 1), (9,), dtype)
+    column = Node("reduce", (data,), ("min", 0), (33,), dtype)
+    check_steps(fused(maximum, column, limits=device.limits), device)
+
+
+def test_operands_of_large_offset(device: Device) -> None:
+    """Addresses are 64 bits wide where it matters: an offset near the end of the buffer."""
+    base = leaf(floats(70000))
+    check_steps(fused(op("add", view(base, (10,), (-3,), 69999), const(1.0)), limits=device.limits), device)
+    assert prod(base.shape) == 70000
