@@ -1,0 +1,203 @@
+"""jit: record a function once per signature, then replay prebound launches.
+
+A signature is, per argument: shape, dtype, device, how it lies on its cell, and which arguments share a cell; anything
+that is not an array counts by value. The function runs once with arguments that have no values yet; the graph that
+comes out becomes one plan whose temporaries are allocated once. What it returns is new at every call. Arrays that the
+function finds outside its arguments are captured as they are at the first call.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tilewright import tuner
+from tilewright.array import Array, Cell
+from tilewright.backends.protocol import Buffer, Device
+from tilewright.kernels.node import Node
+from tilewright.leaf import Leaf, TracedValueError
+from tilewright.plan import HostPlan, Place, Plan, make_plan
+from tilewright.realize import Graph, realize
+
+CONTAINERS = (tuple, list, dict)
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that does the same with one replay per call. Arguments and results: arrays, and nests of them in
+    tuples, lists and dicts; every other argument must be hashable and is part of the signature.
+
+    Writing into an argument inside the function writes into the caller's array. Raises TracedValueError where the
+    function needs an array's value (bool(), float(), a mask, an operation that the host must do).
+    """
+    recordings: dict[Any, _Recording] = {}
+    lock = threading.RLock()
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arrays: list[Array] = []
+        key = (_signature(args, arrays), _signature(kwargs, arrays) if kwargs else None, _cells(arrays), tuner.generation())
+        recording = recordings.get(key)
+        if recording is None:
+            with lock:
+                recording = recordings.get(key)
+                if recording is None:
+                    recording = recordings[key] = _Recording(function, args, kwargs, arrays)
+        return recording(arrays)
+
+    return call
+
+
+def _signature(value: Any, arrays: list[Array]) -> Any:
+    """A hashable description of an argument; arrays in it are appended to `arrays` in order."""
+    kind = type(value)
+    if kind is Array:
+        arrays.append(value)
+        cell = value._cell.value
+        return (cell.shape, cell.dtype, value._view)
+    if kind is tuple or kind is list:
+        return (kind, *[_signature(item, arrays) for item in value])
+    if kind is dict:
+        return (dict, *[(name, _signature(item, arrays)) for name, item in value.items()])
+    return (kind, value)
+
+
+def _cells(arrays: list[Array]) -> Any:
+    """Which arrays share a cell, and the device."""
+    if len(arrays) == 1:
+        return arrays[0]._device.name
+    first: dict[int, int] = {}
+    return tuple([(first.setdefault(id(x._cell), k), x._device.name) for k, x in enumerate(arrays)])
+
+
+def _map(value: Any, change: Callable[[Array], Any]) -> Any:
+    """`value` with every array in it replaced."""
+    if type(value) is Array:
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _map(item, change) for name, item in value.items()}
+    if type(value) in CONTAINERS:
+        return type(value)(_map(item, change) for item in value)
+    return value
+
+
+class _Recording:
+    """One function at one signature."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, arrays: list[Array]) -> None:
+        self.lock = threading.Lock()
+        self.device = _one_device(arrays)
+        cells: dict[int, Cell] = {}
+        self.cell_of: list[int] = []  # per distinct cell: an argument that has it
+        for k, x in enumerate(arrays):
+            if id(x._cell) not in cells:
+                value = x._cell.value
+                cells[id(x._cell)] = Cell(Node("buffer", (), Leaf(None, x._device), value.shape, value.dtype))
+                self.cell_of.append(k)
+        inputs = [(cell, cell.value) for cell in cells.values()]
+        traced = lambda x: Array(cells[id(x._cell)], x._device, x._view)  # noqa: E731
+        result = function(*_map(args, traced), **_map(kwargs, traced))
+        outputs: list[Array] = []
+        _map(result, outputs.append)
+        device = self.device = self.device or _one_device(outputs)
+        self.result = result
+        self.given = [node for _, node in inputs]
+        self.nodes = [x.node() for x in outputs]
+        self.written = [(k, cell.value) for k, (cell, node) in enumerate(inputs) if cell.value is not node]
+        self.plan: Plan | HostPlan | None = None
+        if device is not None:
+            self._bind(device)
+
+    def _bind(self, device: Device) -> None:
+        self.graph = Graph([*self.nodes, *(node for _, node in self.written)])
+        self.position = {id(root): k for k, root in enumerate(self.graph.roots)}
+        number = {id(node): k for k, node in enumerate(self.given)}
+        self.sources = [number.get(id(leaf), -1) for leaf in self.graph.leaves]
+        self.plan = make_plan(self.graph, device)
+        self.outputs: list[tuple[int, list[Place]]] = []
+        self.temporaries: list[Buffer] = []
+        self.places: list[tuple[int, list[Place]]] = []
+        self.replay: Callable[[], None] | None = None
+        if isinstance(self.plan, Plan):
+            self._preallocate(self.plan, device)
+
+    def _preallocate(self, plan: Plan, device: Device) -> None:
+        """Give every temporary its buffer for good; one that is free again serves the next of its size."""
+        fresh = {slot: k for k, (slot, _) in enumerate(plan.roots)}
+        self.outputs = [(nbytes, []) for _, nbytes in plan.roots]
+        held: dict[int, Buffer] = {}
+        idle: dict[int, list[Buffer]] = {}
+        for stage in plan.stages:
+            for slot, nbytes, places in stage.allocations:
+                if slot in fresh:
+                    self.outputs[fresh[slot]][1].extend(places)
+                    continue
+                free = idle.get(nbytes)
+                buffer = held[slot] = free.pop() if free else device.allocate(nbytes)
+                for put, index in places:
+                    put(index, buffer)
+            for slot in stage.frees:
+                idle.setdefault(held[slot].nbytes, []).append(held[slot])
+        self.temporaries = list(held.values())
+        self.places = [(source, places) for source, places in zip(self.sources, plan.leaves, strict=True) if source >= 0]
+        self.replay = device.capture([launch for stage in plan.stages for launch in stage.launches])
+
+    def __call__(self, arrays: list[Array]) -> Any:
+        device = self.device
+        if device is None:
+            return self.result
+        cells = [arrays[k]._cell for k in self.cell_of]
+        values = [cell.value for cell in cells]
+        if any([node.op != "buffer" for node in values]):
+            realize(values, device)
+        leaves = [node.arg for node in values]
+        for leaf in leaves:
+            if leaf.buffer is None:
+                raise TracedValueError()
+        with self.lock:
+            results = self._run(leaves)
+        nodes = [Node("buffer", (), Leaf(buffer, device), root.shape, root.dtype) for buffer, root in zip(results, self.graph.roots, strict=True)]
+        found = iter([self._output(node, nodes, values) for node in self.nodes])
+        for k, node in self.written:
+            cells[k].value = self._output(node, nodes, values)
+        return _map(self.result, lambda _: Array(Cell(next(found)), device))
+
+    def _output(self, node: Node, nodes: list[Node], values: list[Node]) -> Node:
+        """The value of a returned node: computed, or an argument or captured array as it came."""
+        at = self.position.get(id(node))
+        if at is not None:
+            return nodes[at]
+        for given, value in zip(self.given, values, strict=True):
+            if node is given:
+                return value
+        return node
+
+    def _run(self, leaves: list[Leaf]) -> list[Buffer]:
+        assert self.plan is not None and self.device is not None
+        if self.replay is None or tuner.observing() is not None:
+            buffers = [leaves[s].buffer if s >= 0 else leaf.arg.buffer for s, leaf in zip(self.sources, self.graph.leaves, strict=True)]
+            results = self.plan.run([b for b in buffers if b is not None], self.graph.consts)
+            if isinstance(self.plan, Plan):
+                self._preallocate(self.plan, self.device)  # plan.run has put its own temporaries into the launches
+            return results
+        for source, places in self.places:
+            buffer = leaves[source].buffer
+            for put, index in places:
+                put(index, buffer)
+        allocate = self.device.allocate
+        results = []
+        for nbytes, places in self.outputs:
+            buffer = allocate(nbytes)
+            for put, index in places:
+                put(index, buffer)
+            results.append(buffer)
+        self.replay()
+        return results
+
+
+def _one_device(arrays: list[Array]) -> Device | None:
+    devices = {x._device.name: x._device for x in arrays}
+    if len(devices) > 1:
+        raise ValueError(f"jit: arrays on different devices: {', '.join(sorted(devices))}; move them with to_device")
+    return next(iter(devices.values()), None)
