@@ -1,0 +1,55 @@
+"""explain: what an evaluation would do, group by group, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilewright.array import Array
+from tilewright.plan import HostPlan
+from tilewright.realize import Graph, plan_for
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One fused group. `way` is "native", "vendor" or "fallback"; `origin` says why this candidate: "record",
+    "nearest", "vendor", "default", or the reason of a fallback. Operations and bytes are the problem's least."""
+
+    title: str
+    way: str
+    kernel: str
+    origin: str
+    operations: int
+    nbytes: int
+
+    def __str__(self) -> str:
+        size = f"{self.operations:.3g} operations, {self.nbytes:.3g} bytes"
+        return f"{self.way:8} {self.title}  [{self.kernel}; {self.origin}]  {size}"
+
+
+class Explanation(tuple[Group, ...]):
+    """The groups in the order of their launches; prints one a line."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "nothing to compute: the values are there"
+
+    __repr__ = __str__
+
+
+def explain(*arrays: Array) -> Explanation:
+    """The groups that evaluating `arrays` would launch on their device. Kernels may be compiled, none is run."""
+    device = arrays[0]._device
+    graph = Graph([node for node in (x.node() for x in arrays) if node.op != "buffer"])
+    if not graph.roots:
+        hosted = [x.node().arg.origin for x in arrays if x.node().arg.origin]
+        return Explanation(Group(name, "fallback", "numpy", "done by the host already", 0, 0) for name in hosted)
+    plan = plan_for(graph, device)
+    if isinstance(plan, HostPlan):
+        return Explanation((Group("+".join(plan.ops), "fallback", "numpy", plan.reason, 0, 0),))
+    groups = []
+    for stage in plan.stages:
+        problem, candidate = stage.problem, stage.choice.candidate
+        way = "vendor" if candidate.kernel == "vendor" else "native"
+        config = ", ".join(f"{name}={value}" for name, value in candidate.config.items())
+        kernel = f"{candidate.kernel}({config})" if config else candidate.kernel
+        groups.append(Group(problem.title, way, kernel, stage.choice.origin, problem.operations, problem.nbytes))
+    return Explanation(groups)
