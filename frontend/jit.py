@@ -37,7 +37,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays: list[Array] = []
-        key = (_signature(args, arrays), _signature(kwargs, arrays) if kwargs else None, _cells(arrays), tuner.generation())
+        key = (_signature(args, arrays), _signature(kwargs, arrays) if kwargs else None, _cells(arrays), tuner.generation)
         recording = recordings.get(key)
         if recording is None:
             with lock:
@@ -175,7 +175,7 @@ class _Recording:
 
     def _run(self, leaves: list[Leaf]) -> list[Buffer]:
         assert self.plan is not None and self.device is not None
-        if self.replay is None or tuner.observing() is not None:
+        if self.replay is None or tuner.observing is not None:
             buffers = [leaves[s].buffer if s >= 0 else leaf.arg.buffer for s, leaf in zip(self.sources, self.graph.leaves, strict=True)]
             results = self.plan.run([b for b in buffers if b is not None], self.graph.consts)
             if isinstance(self.plan, Plan):

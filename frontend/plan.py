@@ -52,7 +52,7 @@ class Plan:
                 put(index, scalar_argument(dtype, const.arg))
         held: list[Buffer | None] = [None] * self.slots
         allocate = self.device.allocate
-        observer = tuner.observing()
+        observer = tuner.observing
         for stage in self.stages:
             for slot, nbytes, places in stage.allocations:
                 buffer = held[slot] = allocate(nbytes)

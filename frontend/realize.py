@@ -108,9 +108,9 @@ def become_leaf(node: Node, buffer: Buffer, device: Device) -> None:
 def plan_for(graph: Graph, device: Device) -> Plan:
     """The plan for a graph's structure on a device, made where there is none since the records last changed."""
     global _generation
-    if _generation != tuner.generation():
+    if _generation != tuner.generation:
         _plans.clear()
-        _generation = tuner.generation()
+        _generation = tuner.generation
     key = (device.name, graph.key)
     plan = _plans.get(key)
     if plan is None:
