@@ -1,11 +1,11 @@
 """What can be run: nodes, problems, and the kernels that know how. Pure: values in, C text out."""
 
-from tilewright.kernels.map import Map
+from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Columns, Rows
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
-    "map": (Map(),),
+    "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
     "matmul": (),

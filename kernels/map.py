@@ -82,3 +82,69 @@ class Map:
 
 def _tile(config: Config) -> int:
     return int(config["TILE"]) if "TILE" in config else int(config["THREADS"]) * int(config["PER_THREAD"])
+
+
+def _crossing(problem: Problem) -> int | None:
+    """The axis before the last along which some operand is contiguous, where others are along the last."""
+    last = len(problem.space) - 1
+    operands = (*problem.inputs, *problem.outputs)
+    if not any(o.strides[last] == 1 for o in operands):
+        return None
+    crossed = [a for a in range(last) for o in operands if o.strides[a] == 1 and o.strides[last] != 0]
+    return max(crossed, default=None)
+
+
+class Blocks:
+    """Square blocks over the last axis and the one that crosses it (a transpose), so that a cache line that is read
+    for one element is still there for its neighbours. INNER says which of the two the innermost loop walks.
+    """
+
+    name = "blocks"
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        if problem.kind != "map" or _crossing(problem) is None:
+            return EMPTY
+        if limits.threads_per_group == 1:
+            return Space({"THREADS": (1,), "BLOCK": (8, 16, 32, 64, 128), "WIDE": (16, 32, 64, 256), "INNER": (0, 1)})
+        whole = Rule("a group walks its block in full rounds", lambda c: int(c["BLOCK"]) * int(c["WIDE"]) % int(c["THREADS"]) == 0)
+        return Space({"THREADS": _threads(limits), "BLOCK": (8, 16, 32, 64), "WIDE": (16, 32, 64), "INNER": (0,)}, (whole,))
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        if limits.threads_per_group == 1:
+            return {"THREADS": 1, "BLOCK": 8, "WIDE": 64, "INNER": 1}
+        return {"THREADS": min(256, _threads(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
+
+    def render(self, problem: Problem, config: Config) -> Source:
+        last, cross = len(problem.space) - 1, _crossing(problem)
+        assert cross is not None
+        outer = [a for a in range(last) if a != cross]
+        writer = Writer(problem, {a: f"i{a}" for a in range(last + 1)}, {cross: f"i{cross}", last: f"i{last}"})
+        names: dict[int, str] = {}
+        body = writer.statements(problem.body, names)
+        body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
+        head = f"const i64 wide = (n{last} + WIDE - 1) / WIDE, high = (n{cross} + BLOCK - 1) / BLOCK;\n"
+        head += "const i64 row = GROUP(0) / (wide * high), x = GROUP(0) % wide * WIDE, y = GROUP(0) / wide % high * BLOCK;\n"
+        head += f"const i64 x_end = x + WIDE < n{last} ? x + WIDE : n{last}, y_end = y + BLOCK < n{cross} ? y + BLOCK : n{cross};\n"
+        head += unravel("row", outer) + bases(problem, {a: f"i{a}" for a in outer})
+        across, down = f"i{last}, x, x_end", f"i64 i{cross} = y; i{cross} < y_end; ++i{cross}"
+        if config["THREADS"] != 1:
+            loop = f"const i64 i{last} = x + e % WIDE, i{cross} = y + e / WIDE;\n"
+            loop = f"FOR_EACH(e, 0, WIDE * BLOCK) {{\n{loop}if (i{last} < x_end && i{cross} < y_end) {{\n{body}}}\n}}\n"
+        elif config["INNER"] == 0:
+            loop = f"for ({down}) {{\nFOR_EACH({across}) {{\n{body}}}\n}}\n"
+        else:
+            loop = f"for (i64 i{last} = x; i{last} < x_end; ++i{last}) {{\nFOR_EACH(i{cross}, y, y_end) {{\n{body}}}\n}}\n"
+        defines = (("BLOCK", f"((i64){config['BLOCK']})"), ("WIDE", f"((i64){config['WIDE']})"))
+        group = (int(config["THREADS"]), 1, 1)
+        text = f"KERNEL {{\n{head}{loop}}}\n"
+        return Source(entry_name("blocks", problem), parameters(problem), text, defines, group, filename="blocks.c")
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
+        cross = _crossing(problem)
+        assert cross is not None
+        rows = prod(problem.space[:-1]) // problem.space[cross]
+        tiles = -(-problem.space[-1] // int(config["WIDE"])) * -(-problem.space[cross] // int(config["BLOCK"]))
+        return (rows * tiles, 1, 1)
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
+        return values(problem)

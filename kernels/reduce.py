@@ -55,7 +55,7 @@ class Rows:
     name = "rows"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind not in ("reduce", "row"):
+        if problem.kind not in ("reduce", "row") or (_columnar(problem) and len(phases(problem)) == 1):
             return EMPTY
         keep = (0, 1) if _kept(problem) else (0,)
         if limits.threads_per_group == 1:
@@ -87,6 +87,12 @@ class Rows:
 
 def _rows(problem: Problem) -> int:
     return prod(problem.space[:-1]) * problem.parts
+
+
+def _columnar(problem: Problem) -> bool:
+    """Whether neighbours in memory belong to different results, so that walking along a row misses the cache."""
+    loads = [o for o in problem.inputs if o.strides[-1] != 0]
+    return bool(loads) and all(o.strides[-1] != 1 for o in loads) and any(o.strides[-2] == 1 for o in loads)
 
 
 def _kept(problem: Problem) -> Node | None:
@@ -222,7 +228,8 @@ class Columns:
     name = "columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "reduce" or len(phases(problem)) != 1:
+        short = problem.space[-1] <= 64  # a row so short costs more to start than to reduce
+        if problem.kind != "reduce" or len(phases(problem)) != 1 or not (_columnar(problem) or short):
             return EMPTY
         if limits.threads_per_group == 1:
             return Space({"THREADS": (1,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
