@@ -53,6 +53,8 @@ void tilewright_replay(void (*const *entries)(const i64 *), const i64 *const *sl
     for (i64 k = 0; k < count; k++) entries[k](slots[k]);
 }}
 """
+# Handed out in pieces: with equal halves, the thread that another program pushed off its core makes all others wait.
+_PRAGMA = "#pragma omp parallel for schedule(dynamic, count / 32 + 1)"
 _SIGNATURE = (
     "static __attribute__((noinline)) void {entry}_group(const i64 group_0, const i64 group_1, const i64 group_2{rest})"
 )
@@ -70,7 +72,7 @@ def c_text(source: Source) -> str:
     epilogue = _EPILOGUE.format(
         entry=source.entry,
         unpack="\n".join(unpack),
-        pragma="" if source.threads_inside else "#pragma omp parallel for schedule(static)",
+        pragma="" if source.threads_inside else _PRAGMA,
         values="".join(f", {p.name}" for p in source.parameters),
     )
     signature = _SIGNATURE.format(entry=source.entry, rest=f", {rest}" if rest else "")
@@ -185,7 +187,7 @@ def _load_library(binary: bytes) -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: Compiler | None) -> Fingerprint:
-    text = prelude("cpu") + _EPILOGUE + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
+    text = prelude("cpu") + _EPILOGUE + _PRAGMA + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
     versions = (("numpy", np.__version__), ("blas", blas_version()), ("prelude", digest(text)))
     return Fingerprint(
         "cpu", host.cpu_vendor(), host.cpu_model(), os.uname().machine if hasattr(os, "uname") else "", host.isa(),

@@ -11,7 +11,7 @@ from tilewright.kernels.node import Node, View, row_major, toposort, whole
 from tilewright.kernels.problem import Operand, Problem
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
-PART_GROUPS = 4  # groups per compute unit that keep a long reduction's units evenly busy
+PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
 PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
 COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
 
