@@ -17,7 +17,7 @@ from tilewright import tuner
 from tilewright.array import Array, Cell
 from tilewright.backends.protocol import Buffer, Device
 from tilewright.kernels.node import Node
-from tilewright.leaf import Leaf, TracedValueError
+from tilewright.leaf import Leaf
 from tilewright.plan import HostPlan, Place, Plan, make_plan
 from tilewright.realize import Graph, realize
 
@@ -32,19 +32,39 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     function needs an array's value (bool(), float(), a mask, an operation that the host must do).
     """
     recordings: dict[Any, _Recording] = {}
+    plain: dict[Any, _Recording] = {}  # the same, for arguments that are all arrays with memory of their own
     lock = threading.RLock()
+
+    def any_call(args: Any, kwargs: Any, plain_key: Any) -> Any:
+        arrays: list[Array] = []
+        key = (_signature(args, arrays), _signature(kwargs, arrays), _cells(arrays), tuner.generation)
+        with lock:
+            recording = recordings.get(key)
+            if recording is None:
+                recording = recordings[key] = _Recording(function, args, kwargs, arrays)
+            if plain_key is not None:
+                plain[plain_key] = recording
+        return recording.call([arrays[k]._cell for k in recording.cell_of])
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        arrays: list[Array] = []
-        key = (_signature(args, arrays), _signature(kwargs, arrays) if kwargs else None, _cells(arrays), tuner.generation)
-        recording = recordings.get(key)
-        if recording is None:
-            with lock:
-                recording = recordings.get(key)
-                if recording is None:
-                    recording = recordings[key] = _Recording(function, args, kwargs, arrays)
-        return recording(arrays)
+        # This is the launch path of every jit program: no calls that can be spared.
+        if kwargs:
+            return any_call(args, kwargs, None)
+        parts = [tuner.generation]
+        cells = []
+        for x in args:
+            if type(x) is not Array:
+                return any_call(args, kwargs, None)
+            cell = x._cell
+            value = cell.value
+            parts += (value.shape, value.dtype, x._view, x._device)
+            cells.append(cell)
+        if len(cells) > 1 and len(set(cells)) < len(cells):
+            return any_call(args, kwargs, None)
+        key = tuple(parts)
+        recording = plain.get(key)
+        return recording.call(cells) if recording is not None else any_call(args, kwargs, key)
 
     return call
 
@@ -106,12 +126,14 @@ class _Recording:
         self.nodes = [x.node() for x in outputs]
         self.written = [(k, cell.value) for k, (cell, node) in enumerate(inputs) if cell.value is not node]
         self.plan: Plan | HostPlan | None = None
+        self.single = False  # the result is one array that was computed, and nothing else happens
         if device is not None:
             self._bind(device)
 
     def _bind(self, device: Device) -> None:
         self.graph = Graph([*self.nodes, *(node for _, node in self.written)])
         self.position = {id(root): k for k, root in enumerate(self.graph.roots)}
+        self.single = type(self.result) is Array and not self.written and self.nodes == self.graph.roots
         number = {id(node): k for k, node in enumerate(self.given)}
         self.sources = [number.get(id(leaf), -1) for leaf in self.graph.leaves]
         self.plan = make_plan(self.graph, device)
@@ -143,21 +165,23 @@ class _Recording:
         self.places = [(source, places) for source, places in zip(self.sources, plan.leaves, strict=True) if source >= 0]
         self.replay = device.capture([launch for stage in plan.stages for launch in stage.launches])
 
-    def __call__(self, arrays: list[Array]) -> Any:
+    def call(self, cells: list[Cell]) -> Any:
+        """Run with the arguments' distinct cells, in the order in which the recording met them."""
         device = self.device
         if device is None:
             return self.result
-        cells = [arrays[k]._cell for k in self.cell_of]
         values = [cell.value for cell in cells]
-        if any([node.op != "buffer" for node in values]):
-            realize(values, device)
-        leaves = [node.arg for node in values]
-        for leaf in leaves:
-            if leaf.buffer is None:
-                raise TracedValueError()
+        for node in values:
+            if node.op != "buffer" or node.arg.buffer is None:
+                realize(values, device)
+                break
         with self.lock:
-            results = self._run(leaves)
-        nodes = [Node("buffer", (), Leaf(buffer, device), root.shape, root.dtype) for buffer, root in zip(results, self.graph.roots, strict=True)]
+            results = self._run(values)
+        if self.single:
+            root = self.graph.roots[0]
+            return Array(Cell(Node("buffer", (), Leaf(results[0], device), root.shape, root.dtype)), device)
+        roots = self.graph.roots
+        nodes = [Node("buffer", (), Leaf(b, device), r.shape, r.dtype) for b, r in zip(results, roots, strict=True)]
         found = iter([self._output(node, nodes, values) for node in self.nodes])
         for k, node in self.written:
             cells[k].value = self._output(node, nodes, values)
@@ -173,16 +197,12 @@ class _Recording:
                 return value
         return node
 
-    def _run(self, leaves: list[Leaf]) -> list[Buffer]:
+    def _run(self, values: list[Node]) -> list[Buffer]:
         assert self.plan is not None and self.device is not None
         if self.replay is None or tuner.observing is not None:
-            buffers = [leaves[s].buffer if s >= 0 else leaf.arg.buffer for s, leaf in zip(self.sources, self.graph.leaves, strict=True)]
-            results = self.plan.run([b for b in buffers if b is not None], self.graph.consts)
-            if isinstance(self.plan, Plan):
-                self._preallocate(self.plan, self.device)  # plan.run has put its own temporaries into the launches
-            return results
+            return self._run_plan(values)
         for source, places in self.places:
-            buffer = leaves[source].buffer
+            buffer = values[source].arg.buffer
             for put, index in places:
                 put(index, buffer)
         allocate = self.device.allocate
@@ -193,6 +213,15 @@ class _Recording:
                 put(index, buffer)
             results.append(buffer)
         self.replay()
+        return results
+
+    def _run_plan(self, values: list[Node]) -> list[Buffer]:
+        """Stage by stage: for a plan on the host, and while somebody observes each launch."""
+        leaves = [values[s] if s >= 0 else leaf for s, leaf in zip(self.sources, self.graph.leaves, strict=True)]
+        assert self.plan is not None and self.device is not None
+        results = self.plan.run([leaf.arg.buffer for leaf in leaves], self.graph.consts)
+        if isinstance(self.plan, Plan):
+            self._preallocate(self.plan, self.device)  # the run has put temporaries of its own into the launches
         return results
 
 

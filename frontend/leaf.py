@@ -1,4 +1,4 @@
-"""What a "buffer" node holds."""
+"""Leaf: what a "buffer" node of the frontend holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from tilewright.backends.protocol import Buffer, Device
 
 
 class Leaf:
-    """C-contiguous elements in `buffer` on `device`. `buffer` is None for an argument of a function being traced."""
+    """Evaluated elements, C-contiguous, in `buffer` on `device`.
 
-    __slots__ = ("buffer", "device")
+    `origin` names the op that the host computed for the device ("" where a kernel did), for `explain`.
+    `pinned`: someone outside reads this memory (a NumPy array shares it), so it must never be written in place.
+    `buffer` is None for an argument of a function that `jit` is tracing: it has no value yet.
+    """
 
-    def __init__(self, buffer: Buffer | None, device: Device) -> None:
-        self.buffer, self.device = buffer, device
+    __slots__ = ("buffer", "device", "origin", "pinned")
+
+    def __init__(self, buffer: Buffer | None, device: Device, origin: str = "") -> None:
+        self.buffer, self.device, self.origin, self.pinned = buffer, device, origin, False
+
+    def __repr__(self) -> str:
+        return f"Leaf({self.buffer!r})"
 
 
 class TracedValueError(TypeError):
