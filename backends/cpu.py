@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from tilewright.backends import host
+from tilewright.backends.arguments import check_range
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
 from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
@@ -96,7 +97,7 @@ class CpuDevice:
         self.limits = _limits()
 
     def allocate(self, nbytes: int) -> Buffer:
-        if nbytes >= _CHECKED_NBYTES and not self._pool.free.get(nbytes):
+        if nbytes >= _CHECKED_NBYTES and not self._pool.has(nbytes):
             self._reserve(nbytes)
         try:
             block = self._pool.take(nbytes)
@@ -116,13 +117,17 @@ class CpuDevice:
 
     def write(self, buffer: Buffer, data: Any, offset: int = 0) -> None:
         view = memoryview(data)
+        check_range(buffer, view.nbytes, offset)
         if view.nbytes:
             buffer.host[offset : offset + view.nbytes] = np.frombuffer(view, np.uint8)
 
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> bytearray:
+        check_range(buffer, nbytes, offset)
         return bytearray(buffer.host[offset : offset + nbytes])
 
     def copy(self, source: Buffer, target: Buffer, nbytes: int, source_offset: int = 0, target_offset: int = 0) -> None:
+        check_range(source, nbytes, source_offset)
+        check_range(target, nbytes, target_offset)
         target.host[target_offset : target_offset + nbytes] = source.host[source_offset : source_offset + nbytes]
 
     def build(self, source: Source) -> bytes:

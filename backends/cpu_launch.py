@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter, Source
-
-_PACK: dict[str, Callable[..., None]] = {
-    "int64": struct.Struct("=q").pack_into,
-    "float32": struct.Struct("=f").pack_into,
-    "float64": struct.Struct("=d").pack_into,
-}
+from tilewright.backends.arguments import check_arguments, pack_value
+from tilewright.backends.protocol import Argument, Launch, Source
 
 
 class CpuLaunch:
@@ -39,14 +33,8 @@ class CpuLaunch:
         if parameter.access != "value":
             self.slots[3 + index] = argument.handle  # type: ignore[union-attr]
         else:
-            self._set_value(index, parameter, argument)
+            struct.pack_into("8s", self.slots, 8 * (3 + index), pack_value(parameter.dtype, argument))
         self._arguments[index] = argument
-
-    def _set_value(self, index: int, parameter: Parameter, value: Any) -> None:
-        try:
-            _PACK[parameter.dtype](self.slots, 8 * (3 + index), value)
-        except OverflowError:  # struct refuses what float32 would round to infinity
-            _PACK[parameter.dtype](self.slots, 8 * (3 + index), math.copysign(math.inf, value))
 
 
 class CpuProgram:
@@ -62,12 +50,7 @@ class CpuProgram:
         self.replay.restype = None
 
     def bind(self, grid: tuple[int, int, int], *arguments: Argument) -> Launch:
-        if len(arguments) != len(self.parameters):
-            raise LaunchError(f"{self.entry} takes {len(self.parameters)} arguments, {len(arguments)} were given")
-        for parameter, argument in zip(self.parameters, arguments, strict=True):
-            if isinstance(argument, Buffer) == (parameter.access == "value"):
-                wanted = "a number" if parameter.access == "value" else "a buffer"
-                raise LaunchError(f"{self.entry}: {parameter.name} must be {wanted}, not {argument!r}")
+        check_arguments(self.entry, self.parameters, arguments)
         return CpuLaunch(self, grid, arguments)
 
 

@@ -27,8 +27,13 @@ class Pool:
     """
 
     def __init__(self, make: Callable[[int], tuple[Any, Any]], capacity: int) -> None:
-        self.make, self.capacity, self.idle_nbytes = make, capacity, 0
+        self.make, self.capacity = make, capacity
+        self.idle_nbytes = self.owned_nbytes = 0  # kept for reuse; that and what is on loan
         self.free: dict[int, list[Block]] = {}
+
+    def has(self, nbytes: int) -> bool:
+        """Whether `take` would find a used block."""
+        return bool(self.free.get(size_class(nbytes)))
 
     def take(self, nbytes: int) -> Block:
         """A block of at least `nbytes`, used before or new. Raises what `make` raises."""
@@ -42,11 +47,14 @@ class Pool:
             else:
                 self.idle_nbytes -= size
                 return block
-        return Block(self, size, *self.make(size))
+        block = Block(self, size, *self.make(size))
+        self.owned_nbytes += size
+        return block
 
     def give(self, block: Block) -> None:
         """Keep `block` for the next `take`, or let go of it where enough is kept already."""
         if self.idle_nbytes + block.nbytes > self.capacity:
+            self.owned_nbytes -= block.nbytes
             return
         self.idle_nbytes += block.nbytes
         self.free.setdefault(block.nbytes, []).append(block)
@@ -56,9 +64,11 @@ class Pool:
         for idle in list(self.free.values()):
             while idle:
                 try:
-                    self.idle_nbytes -= idle.pop().nbytes
-                except IndexError:
+                    nbytes = idle.pop().nbytes
+                except IndexError:  # another thread took it
                     break
+                self.idle_nbytes -= nbytes
+                self.owned_nbytes -= nbytes
 
 
 def size_class(nbytes: int) -> int:

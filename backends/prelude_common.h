@@ -1,6 +1,28 @@
 /* What every prelude shares. Before it, a prelude defines the types, DEVICE, HAS_F64, as_u32, as_f32, INF_f32 and the
    math functions; everything here is plain C that OpenCL C and CUDA C++ read the same way. */
 
+#if !CPU_GROUPS
+#define FOR_EACH(i, begin, end) for (i64 i = (begin) + LOCAL(0); i < (end); i += LOCAL_SIZE(0))
+#define FOR_REDUCE(i, begin, end, R, acc) FOR_EACH(i, begin, end)
+#define DECLARE_REDUCTION(R, type, COMBINE, start)
+/* The first barrier lets readers of an earlier use of `name` finish. */
+#define GROUP_REDUCE(type, COMBINE, acc, name) \
+    do { \
+        BARRIER(); \
+        name[LOCAL(0)] = acc; \
+        BARRIER(); \
+        for (i64 step = LOCAL_SIZE(0) / 2; step > 0; step /= 2) { \
+            if (LOCAL(0) < step) { \
+                const type other = name[LOCAL(0) + step]; \
+                acc = COMBINE(acc, other); \
+                name[LOCAL(0)] = acc; \
+            } \
+            BARRIER(); \
+        } \
+        acc = name[0]; \
+    } while (0)
+#endif
+
 #define MIN_i8 ((i8)-128)
 #define MAX_i8 ((i8)127)
 #define MIN_i16 ((i16)-32768)
@@ -23,8 +45,8 @@
 #define MIN_NAN(a, b) ((((a) < (b)) | ((a) != (a))) ? (a) : (b))
 
 /* 16-bit floats in integer arithmetic without branches: exact, to nearest even, whatever the device does to subnormals. */
-DEVICE f32 f16_to_f32(u16 half) {
-    u32 magnitude = (u32)half & 0x7fffu, sign = ((u32)half & 0x8000u) << 16;
+DEVICE f32 f16_to_f32(u16 value) {
+    u32 magnitude = (u32)value & 0x7fffu, sign = ((u32)value & 0x8000u) << 16;
     u32 normal = (magnitude << 13) + 0x38000000u; /* the exponent's bias moves from 15 to 127 */
     u32 tiny = as_u32(as_f32(normal + 0x00800000u) - as_f32(0x38800000u));
     u32 bits = magnitude < 0x400u ? tiny : magnitude >= 0x7c00u ? normal + 0x38000000u : normal;

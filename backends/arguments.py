@@ -1,0 +1,43 @@
+"""What every device does with the arguments of a bind: check them, and turn numbers into bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from tilewright.backends.protocol import Argument, Buffer, LaunchError, Parameter
+
+_PACK: dict[str, Callable[..., bytes]] = {
+    "int64": struct.Struct("=q").pack,
+    "float32": struct.Struct("=f").pack,
+    "float64": struct.Struct("=d").pack,
+}
+
+
+def pack_value(dtype: str, value: Any) -> bytes:
+    """`value` as the 4 or 8 bytes of a kernel's parameter. Raises LaunchError if it is no such number."""
+    try:
+        return _PACK[dtype](value)
+    except OverflowError:  # struct refuses what float32 would round to infinity
+        return _PACK[dtype](math.copysign(math.inf, value))
+    except (struct.error, KeyError):
+        raise LaunchError(f"{value!r} cannot be passed to a kernel as {dtype}") from None
+
+
+def check_arguments(entry: str, parameters: tuple[Parameter, ...], arguments: tuple[Argument, ...]) -> None:
+    """Raises LaunchError unless there is one argument per parameter, a buffer or a number as it asks."""
+    if len(arguments) != len(parameters):
+        raise LaunchError(f"{entry} takes {len(parameters)} arguments, {len(arguments)} were given")
+    for parameter, argument in zip(parameters, arguments, strict=True):
+        if isinstance(argument, Buffer) == (parameter.access == "value"):
+            wanted = "a number" if parameter.access == "value" else "a buffer"
+            raise LaunchError(f"{entry}: {parameter.name} must be {wanted}, not {argument!r}")
+
+
+def check_range(buffer: Buffer, nbytes: int, offset: int) -> None:
+    """Raises LaunchError unless `nbytes` at `offset` lie in `buffer`, whose memory may go on behind it."""
+    if offset < 0 or nbytes < 0 or offset + nbytes > buffer.nbytes:
+        name = buffer.device.name
+        raise LaunchError(f"{name}: {nbytes} bytes at {offset} do not lie in a buffer of {buffer.nbytes} bytes")

@@ -1,0 +1,107 @@
+/* OpenCL C 1.2. The device sets HAS_F64, so that no `double` is in the text where there is none. */
+#pragma OPENCL FP_CONTRACT OFF
+typedef uchar b8;
+typedef char i8;
+typedef short i16;
+typedef int i32;
+typedef long i64;
+typedef uchar u8;
+typedef ushort u16;
+typedef uint u32;
+typedef ulong u64;
+typedef float f32;
+typedef u16 f16;
+typedef u16 bf16;
+#if HAS_F64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+typedef double f64;
+#define INF_f64 ((f64)INFINITY)
+#define NAN_f64 ((f64)NAN)
+#endif
+#define INF_f32 INFINITY
+#define NAN_f32 NAN
+
+#define CPU_GROUPS 0
+#define GLOBAL __global
+#define DEVICE static inline
+#define SHARED(type, name, count) __local type name[count]
+#define BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
+#define GROUP(d) ((i64)get_group_id(d))
+#define LOCAL(d) ((i64)get_local_id(d))
+#define LOCAL_SIZE(d) ((i64)get_local_size(d))
+#define UNROLL _Pragma("unroll")
+#define as_u32(x) as_uint(x)
+#define as_f32(x) as_float(x)
+#ifdef FP_FAST_FMAF /* what OpenCL defines where fma() is an instruction */
+#define FMA(a, b, c) fma(a, b, c)
+#else
+#define FMA(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* The built-in functions are overloaded: the casts choose. */
+#define exp_f32(x) exp((f32)(x))
+#define expm1_f32(x) expm1((f32)(x))
+#define exp2_f32(x) exp2((f32)(x))
+#define log_f32(x) log((f32)(x))
+#define log1p_f32(x) log1p((f32)(x))
+#define log2_f32(x) log2((f32)(x))
+#define log10_f32(x) log10((f32)(x))
+#define sin_f32(x) sin((f32)(x))
+#define cos_f32(x) cos((f32)(x))
+#define tan_f32(x) tan((f32)(x))
+#define asin_f32(x) asin((f32)(x))
+#define acos_f32(x) acos((f32)(x))
+#define atan_f32(x) atan((f32)(x))
+#define sinh_f32(x) sinh((f32)(x))
+#define cosh_f32(x) cosh((f32)(x))
+#define tanh_f32(x) tanh((f32)(x))
+#define asinh_f32(x) asinh((f32)(x))
+#define acosh_f32(x) acosh((f32)(x))
+#define atanh_f32(x) atanh((f32)(x))
+#define erf_f32(x) erf((f32)(x))
+#define sqrt_f32(x) sqrt((f32)(x))
+#define floor_f32(x) floor((f32)(x))
+#define ceil_f32(x) ceil((f32)(x))
+#define trunc_f32(x) trunc((f32)(x))
+#define rint_f32(x) rint((f32)(x))
+#define fabs_f32(x) fabs((f32)(x))
+#define pow_f32(x, y) pow((f32)(x), (f32)(y))
+#define atan2_f32(x, y) atan2((f32)(x), (f32)(y))
+#define hypot_f32(x, y) hypot((f32)(x), (f32)(y))
+#define fmod_f32(x, y) fmod((f32)(x), (f32)(y))
+#define copysign_f32(x, y) copysign((f32)(x), (f32)(y))
+#define nextafter_f32(x, y) nextafter((f32)(x), (f32)(y))
+#if HAS_F64
+#define exp_f64(x) exp((f64)(x))
+#define expm1_f64(x) expm1((f64)(x))
+#define exp2_f64(x) exp2((f64)(x))
+#define log_f64(x) log((f64)(x))
+#define log1p_f64(x) log1p((f64)(x))
+#define log2_f64(x) log2((f64)(x))
+#define log10_f64(x) log10((f64)(x))
+#define sin_f64(x) sin((f64)(x))
+#define cos_f64(x) cos((f64)(x))
+#define tan_f64(x) tan((f64)(x))
+#define asin_f64(x) asin((f64)(x))
+#define acos_f64(x) acos((f64)(x))
+#define atan_f64(x) atan((f64)(x))
+#define sinh_f64(x) sinh((f64)(x))
+#define cosh_f64(x) cosh((f64)(x))
+#define tanh_f64(x) tanh((f64)(x))
+#define asinh_f64(x) asinh((f64)(x))
+#define acosh_f64(x) acosh((f64)(x))
+#define atanh_f64(x) atanh((f64)(x))
+#define erf_f64(x) erf((f64)(x))
+#define sqrt_f64(x) sqrt((f64)(x))
+#define floor_f64(x) floor((f64)(x))
+#define ceil_f64(x) ceil((f64)(x))
+#define trunc_f64(x) trunc((f64)(x))
+#define rint_f64(x) rint((f64)(x))
+#define fabs_f64(x) fabs((f64)(x))
+#define pow_f64(x, y) pow((f64)(x), (f64)(y))
+#define atan2_f64(x, y) atan2((f64)(x), (f64)(y))
+#define hypot_f64(x, y) hypot((f64)(x), (f64)(y))
+#define fmod_f64(x, y) fmod((f64)(x), (f64)(y))
+#define copysign_f64(x, y) copysign((f64)(x), (f64)(y))
+#define nextafter_f64(x, y) nextafter((f64)(x), (f64)(y))
+#endif
