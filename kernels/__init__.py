@@ -1,6 +1,8 @@
 """What can be run: nodes, problems, and the kernels that know how. Pure: values in, C text out."""
 
 from tilewright.kernels.map import Blocks, Map
+from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
+from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Columns, Rows
 
@@ -8,7 +10,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
-    "matmul": (),
+    "matmul": (MatmulDot(), MatmulCpu(), MatmulTile()),
 }
 """The kernels for each kind of problem, the preferred one first."""
 

@@ -1,0 +1,241 @@
+"""Matrix product on CPUs: packed panels and register tiles for matrices, dot products for vectors and thin matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from tilewright.backends.protocol import Limits, Source
+from tilewright.kernels.emit import entry_name, parameters, values
+from tilewright.kernels.matmul_header import Factor, header, oriented, sum_nbytes, template
+from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import EMPTY, Config, Rule, Space
+
+BLOCKS_M, BLOCKS_N, BLOCKS_K = (24, 48, 96, 192, 384, 528), (64, 128, 256, 512, 1024), (128, 256, 384, 512)
+WIDE_TILES = ((12, 2), (8, 3))  # for 32 registers
+TILES = ((6, 2), (4, 2), (8, 1), (2, 4), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))  # best first
+WORTH_THREADS = 200_000  # operations below which waking another thread costs more than it wins
+SMALL = 96**3  # multiply-adds up to which packing costs more than it wins
+THIN = 4  # up to so many rows or columns, each element is used too seldom for packing to pay
+
+
+def _vectors(limits: Limits) -> tuple[int, int]:
+    """Bytes of a vector register, and how many there are (16 where the device does not say)."""
+    nbytes = max(limits.vector_nbytes, 16)
+    return nbytes, limits.registers * 4 // nbytes or 16
+
+
+def _ceil(extent: int, step: int) -> int:
+    return -(-extent // step)
+
+
+def _share(extent: int, block: int, tile: int) -> int:
+    """SHARE of matmul_cpu.c: blocks evened out, in whole tiles."""
+    return _ceil(_ceil(extent, _ceil(extent, block)), tile) * tile
+
+
+def _up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
+    """The choices below `extent`, and the first that covers it."""
+    return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
+
+
+def _applies(problem: Problem, limits: Limits) -> bool:
+    return problem.kind == "matmul" and limits.threads_per_group == 1
+
+
+def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
+    """Block sizes for `default`, the largest first, those that keep every thread equally busy before the others."""
+    pairs = [(bm, bn) for bm in _up_to(BLOCKS_M[:-1], m) for bn in _up_to(BLOCKS_N[:-1], n)]
+    pairs.sort(key=lambda pair: -min(pair[0], m) * min(pair[1], n))
+
+    def uneven(pair: tuple[int, int]) -> bool:
+        groups = problem.space[0] * _ceil(m, pair[0]) * _ceil(n, pair[1])
+        return groups % limits.compute_units != 0 and groups < 8 * limits.compute_units
+
+    return sorted(pairs, key=uneven) if problem.operations > WORTH_THREADS else pairs
+
+
+def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
+    """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
+    text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
+    defines = tuple((name, value) for name, value in {**config, **(extra or {})}.items() if name != "SWAP")
+    return Source(
+        entry_name(kernel, problem), parameters(problem), text, defines, (1, 1, 1), filename="matmul_header.h"
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the rules of MatmulCpu look at: one problem on one device, as seen without and with SWAP."""
+
+    problem: Problem
+    limits: Limits
+
+    @cached_property
+    def seen(self) -> tuple[tuple[Factor, Factor, int, int], tuple[Factor, Factor, int, int]]:
+        return oriented(self.problem, False), oriented(self.problem, True)
+
+    @cached_property
+    def choices(self) -> dict[str, tuple[int, ...]]:
+        _, m, n, k = self.problem.space
+        return {
+            "VECTOR": (_vectors(self.limits)[0],),
+            "SWAP": (0, 1),
+            "PACK_A": (0, 1),
+            "PACK_B": (0, 1),
+            "BLOCK_M": _up_to(BLOCKS_M, max(m, n)),
+            "BLOCK_N": _up_to(BLOCKS_N, max(m, n)),
+            "BLOCK_K": _up_to(BLOCKS_K, k),
+            "TILE_M": (1, 2, 4, 6, 8, 12),
+            "TILE_VECTORS": (1, 2, 3, 4, 8),
+        }
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (
+            Rule(
+                "a factor read in place must be a plain operand in the type of the sum, B along its rows", self.readable
+            ),
+            Rule("the block is larger than the whole result", self.block_is_used),
+            Rule("the tile is larger than the whole result", self.tile_is_used),
+            Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
+            Rule("fewer than 8 accumulators (4 cycles, 2 a cycle) leave multipliers idle", self.hides_latency),
+            Rule("a panel of B must stay in the nearest cache, a block of A in the next", self.panels_fit),
+        )
+
+    def readable(self, c: Config) -> bool:
+        first, second, _, _ = self.seen[int(c["SWAP"])]
+        b_is_plain = second.load is not None and second.along_axis
+        return bool((c["PACK_A"] or first.load is not None) and (c["PACK_B"] or b_is_plain))
+
+    def block_is_used(self, c: Config) -> bool:
+        _, _, m, n = self.seen[int(c["SWAP"])]
+        return c["BLOCK_M"] in _up_to(BLOCKS_M, m) and c["BLOCK_N"] in _up_to(BLOCKS_N, n)
+
+    def tile_is_used(self, c: Config) -> bool:
+        _, _, m, n = self.seen[int(c["SWAP"])]
+        rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
+        return rows < 2 * m and (vectors - 1) * self.lanes < n
+
+    @cached_property
+    def lanes(self) -> int:
+        return _vectors(self.limits)[0] // sum_nbytes(self.problem)
+
+    def fits_registers(self, c: Config) -> bool:
+        rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
+        row_of_b = vectors if rows > 1 else 0  # a vector that is used once comes straight from memory
+        return rows * vectors + row_of_b + 1 <= _vectors(self.limits)[1]
+
+    def hides_latency(self, c: Config) -> bool:
+        _, _, m, n = self.seen[int(c["SWAP"])]
+        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes) * m)
+
+    def panels_fit(self, c: Config) -> bool:
+        near, middle = (*self.limits.cache_nbytes, 0, 0)[:2]
+        depth = min(int(c["BLOCK_K"]), self.problem.space[3])
+        panel = int(c["TILE_VECTORS"]) * int(c["VECTOR"]) * depth
+        block = int(c["BLOCK_M"]) * depth * sum_nbytes(self.problem)
+        return (not near or panel <= near) and (not middle or block <= 2 * middle)
+
+
+class MatmulCpu:
+    """Packed panels, a register tile of TILE_M rows x TILE_VECTORS vectors, blocks for each level of cache.
+
+    SWAP computes the transposed product, which vectorises along the rows. PACK_A or PACK_B 0 reads that factor where it
+    lies: less work for small matrices, more cache and TLB misses for large ones.
+    """
+
+    name = "matmul_cpu"
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        if not _applies(problem, limits):
+            return EMPTY
+        fit = _Fit(problem, limits)
+        return Space(fit.choices, fit.rules())
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        _, m, n, k = problem.space
+        vector, registers = _vectors(limits)
+        lanes = vector // sum_nbytes(problem)
+        # Vectors run along the longer side where the other is thinner than a vector, else along the output's rows.
+        strides = problem.outputs[0].strides
+        swap = n < lanes <= m or (strides[1] == 1 != strides[2] and m >= lanes)
+        first, second, m, n = oriented(problem, swap)
+        small = m * n * k <= SMALL
+        in_place = second.load is not None and second.along_axis and (small or m <= THIN)
+        packs = {"PACK_A": int(first.load is None or not small), "PACK_B": int(not in_place)}
+        tiles = (*(WIDE_TILES if registers >= 32 else ()), *TILES)
+        depths = _up_to(BLOCKS_K[:-1], k)[::-1]
+        space = self.space(problem, limits)
+        for (block_m, block_n), (rows, vectors), depth in product(_blocks(problem, limits, m, n), tiles, depths):
+            blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth}
+            tile = {"TILE_M": rows, "TILE_VECTORS": vectors}
+            config: Config = {"VECTOR": vector, "SWAP": int(swap), **packs, **blocks, **tile}
+            if space.refusal(config) is None:
+                return config
+        return next(iter(space))
+
+    def render(self, problem: Problem, config: Config) -> Source:
+        return _source(self.name, problem, config)
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
+        _, _, m, n = oriented(problem, bool(config["SWAP"]))
+        tile_n = int(config["TILE_VECTORS"]) * int(config["VECTOR"]) // sum_nbytes(problem)
+        columns = _ceil(n, _share(n, int(config["BLOCK_N"]), tile_n))
+        rows = _ceil(m, _share(m, int(config["BLOCK_M"]), int(config["TILE_M"])))
+        return (columns, rows, problem.space[0])
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
+        return values(problem)
+
+
+class MatmulDot:
+    """Dot products along k, for at most THIN rows or columns where the other factor lies along k."""
+
+    name = "matmul_dot"
+    BLOCKS_N = (8, 32, 128, 512, 2048)
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        if not _applies(problem, limits):
+            return EMPTY
+        swap = problem.space[1] > problem.space[2]
+        _, second, m, n = oriented(problem, swap)
+        if m > THIN or second.along_axis:
+            return EMPTY
+        vector, registers = _vectors(limits)
+        fits = Rule(
+            "the tile's accumulators and one vector of each factor must fit into the vector registers",
+            lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) + 2 <= registers,
+        )
+        choices = {
+            "VECTOR": (vector,),
+            "TILE_M": _up_to((1, 2, 4), m),
+            "TILE_N": _up_to((1, 2, 4, 8), n),
+            "BLOCK_N": _up_to(self.BLOCKS_N, n),
+            "SWAP": (int(swap),),
+        }
+        return Space(choices, (fits,))
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        swap = problem.space[1] > problem.space[2]
+        _, _, m, n = oriented(problem, swap)
+        rows = _up_to((1, 2, 4), m)[-1]
+        columns = _up_to((1, 2, 4) if rows < 4 else (1, 2), n)[-1]
+        share = _ceil(n * problem.space[0], limits.compute_units)
+        block = next((b for b in (512, 128, 32) if b <= share and b in _up_to(self.BLOCKS_N, n)), self.BLOCKS_N[0])
+        tile = {"TILE_M": rows, "TILE_N": columns, "BLOCK_N": block}
+        return {"VECTOR": _vectors(limits)[0], **tile, "SWAP": int(swap)}
+
+    def render(self, problem: Problem, config: Config) -> Source:
+        def in_place(factor: Factor) -> int:
+            return int(factor.load is not None and problem.inputs[factor.load].strides[3] == 1)
+
+        first, second, _, _ = oriented(problem, bool(config["SWAP"]))
+        return _source(self.name, problem, config, {"A_IN_PLACE": in_place(first), "B_IN_PLACE": in_place(second)})
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
+        _, _, _, n = oriented(problem, bool(config["SWAP"]))
+        return (_ceil(n, int(config["BLOCK_N"])), 1, problem.space[0])
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
+        return values(problem)
