@@ -104,7 +104,7 @@ class CpuDevice:
         except MemoryError:
             self._pool.trim()
             raise OutOfMemory(self.name, nbytes, host.available_nbytes()) from None
-        return Buffer(self, nbytes, block.handle, block.host[:nbytes], block)
+        return Buffer(self, nbytes, block.handle, block.host, block)
 
     def _reserve(self, nbytes: int) -> None:
         """The system promises more than it has and kills who believes it, so large requests are checked first."""

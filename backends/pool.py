@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 
@@ -71,6 +72,7 @@ class Pool:
                 self.owned_nbytes -= nbytes
 
 
+@lru_cache(4096)  # it runs once per launch
 def size_class(nbytes: int) -> int:
     """`nbytes` rounded up to one of four steps per octave, at least 64: a quarter is lost at most."""
     if nbytes <= 64:

@@ -134,7 +134,7 @@ class Buffer:
     """`nbytes` of device memory, returned to the device's pool with its last reference.
 
     `handle` is the device's own (an address, a cl.Buffer, ...). `host` is a writable NumPy uint8 array over the
-    same memory where the host can address it directly, else None.
+    same memory, of at least `nbytes`, where the host can address it directly, else None.
     """
 
     __slots__ = ("__weakref__", "_block", "device", "handle", "host", "nbytes")
