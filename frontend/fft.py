@@ -1,0 +1,80 @@
+"""Fourier transforms of the array API standard, done by NumPy on the host and counted as fallbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tilewright.array import Array
+from tilewright.creation import asarray
+from tilewright.devices import resolve
+from tilewright.dtypes import default_float, name_of
+from tilewright.elementwise import one
+from tilewright.manipulation import axes_of, roll
+from tilewright.searching import on_host
+
+_NORMS = ("backward", "ortho", "forward")
+
+
+def _line(name: str) -> Callable[..., Array]:
+    transform = getattr(np.fft, name)
+
+    def function(x: Array, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+        _check(norm, name)
+        return on_host(name, lambda d: transform(d, n=n, axis=axis, norm=norm), one(x, name))
+
+    return _named(function, name, "along one axis")
+
+
+def _space(name: str) -> Callable[..., Array]:
+    transform = getattr(np.fft, name)
+
+    def function(
+        x: Array, /, *, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str = "backward"
+    ) -> Array:
+        _check(norm, name)
+        over = tuple(range(x.ndim))[-len(s) :] if axes is None and s is not None else axes
+        return on_host(name, lambda d: transform(d, s=s, axes=over, norm=norm), one(x, name))
+
+    return _named(function, name, "along several axes")
+
+
+def _named(function: Callable[..., Array], name: str, what: str) -> Callable[..., Array]:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The transform `{name}` of the array API standard, {what}; on the host."
+    return function
+
+
+def _check(norm: str, name: str) -> None:
+    if norm not in _NORMS:
+        raise ValueError(f"{name}: norm is one of {', '.join(_NORMS)}, not {norm!r}")
+
+
+fft, ifft, rfft, irfft = _line("fft"), _line("ifft"), _line("rfft"), _line("irfft")
+hfft, ihfft = _line("hfft"), _line("ihfft")
+fftn, ifftn, rfftn, irfftn = _space("fftn"), _space("ifftn"), _space("rfftn"), _space("irfftn")
+
+
+def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Array:
+    """The frequencies of the bins of `fft` for `n` samples `d` apart."""
+    name = default_float(resolve(device)) if dtype is None else name_of(dtype, resolve(device))
+    return asarray(np.fft.fftfreq(n, d), dtype=name, device=device)
+
+
+def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Array:
+    """The frequencies of the bins of `rfft` for `n` samples `d` apart."""
+    name = default_float(resolve(device)) if dtype is None else name_of(dtype, resolve(device))
+    return asarray(np.fft.rfftfreq(n, d), dtype=name, device=device)
+
+
+def fftshift(x: Array, /, *, axes: int | tuple[int, ...] | None = None) -> Array:
+    """The zero frequency moved to the middle."""
+    over = axes_of(axes, one(x, "fftshift").ndim, "fftshift")
+    return roll(x, [x.shape[a] // 2 for a in over], axis=over)
+
+
+def ifftshift(x: Array, /, *, axes: int | tuple[int, ...] | None = None) -> Array:
+    """The inverse of `fftshift`."""
+    over = axes_of(axes, one(x, "ifftshift").ndim, "ifftshift")
+    return roll(x, [-(x.shape[a] // 2) for a in over], axis=over)

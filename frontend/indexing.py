@@ -1,0 +1,250 @@
+"""Indices: basic ones become a View, arrays of integers and masks a gather. Nodes and views in, nodes and views out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from operator import index as to_int
+from typing import Any
+
+import numpy as np
+from tilewright.backends.protocol import Device
+from tilewright.dtypes import KINDS
+from tilewright.kernels.node import Node, View
+from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window
+from tilewright.transfer import HostArray, host, read, upload
+from tilewright.views import Shape, whole
+from tilewright.write import fitted
+
+Item = int | slice | None | Node | HostArray
+
+
+def items(key: Any, ndim: int, plain: Callable[[Any], Any]) -> tuple[Item, ...]:
+    """An index as items that together name all `ndim` axes; the ellipsis is written out. Raises IndexError.
+
+    `plain` turns the caller's own array type into nodes.
+    """
+    listed = [_item(plain(k)) for k in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_consumed(k) for k in listed if k is not Ellipsis)
+    dots = [k for k, item in enumerate(listed) if item is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can have only one ellipsis ('...')")
+    if used > ndim:
+        raise IndexError(f"too many indices: the array has {ndim} axes, the index names {used}")
+    at = dots[0] if dots else len(listed)
+    return (*listed[:at], *(slice(None),) * (ndim - used), *listed[at + 1 :])
+
+
+def _item(item: Any) -> Any:
+    if item is None or item is Ellipsis or type(item) in (int, slice, Node):
+        if type(item) is Node and KINDS[item.dtype] not in "biu":
+            raise IndexError(f"an array used as an index must be of integers or booleans, not {item.dtype}")
+        return item
+    if isinstance(item, (list, tuple, bool, np.bool_)) or (hasattr(item, "__array__") and not np.isscalar(item)):
+        array = np.asarray(item)
+        if array.size == 0 and isinstance(item, (list, tuple)):
+            array = array.astype(np.int64)
+        if array.dtype.kind not in "biu":
+            raise IndexError(f"an array used as an index must be of integers or booleans, not {array.dtype}")
+        return array if array.dtype.kind == "b" else array.astype(np.int64)
+    try:
+        return to_int(item)
+    except TypeError:
+        raise IndexError(f"{item!r} is not an index; use integers, slices, ..., None or arrays of them") from None
+
+
+def _consumed(item: Any) -> int:
+    """How many axes an item names."""
+    if item is None:
+        return 0
+    return len(item.shape) if isinstance(item, (Node, np.ndarray)) and _is_mask(item) else 1
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, (Node, np.ndarray)) and item.dtype == "bool"
+
+
+def basic(view: View, key: Sequence[Item]) -> View | None:
+    """The view that integers, slices and None make of `view`; None if there are arrays in the key."""
+    shape, strides, offset, axis = [], [], view.offset, 0
+    for item in key:
+        if item is None:
+            shape.append(1)
+            strides.append(0)
+            continue
+        if type(item) is int:
+            offset += _wrapped(item, view.shape[axis], axis) * view.strides[axis]
+        elif type(item) is slice:
+            start, count, step = _range(item, view.shape[axis])
+            offset += start * view.strides[axis] if count else 0
+            shape.append(count)
+            strides.append(step * view.strides[axis])
+        else:
+            return None
+        axis += 1
+    return View(tuple(shape), tuple(strides), offset)
+
+
+def _wrapped(index: int, extent: int, axis: int) -> int:
+    if not -extent <= index < extent:
+        raise IndexError(f"index {index} is out of bounds for axis {axis} with size {extent}")
+    return index % extent
+
+
+def _range(item: slice, extent: int) -> tuple[int, int, int]:
+    start, stop, step = item.indices(extent)
+    return start, len(range(start, stop, step)), step
+
+
+def _expanded(key: Sequence[Item], view: View, device: Device) -> list[tuple[Item, int]]:
+    """Items and how many axes each names; masks become the integer arrays of their true places, one per axis.
+
+    How many places there are only the values tell, so a mask on the device is evaluated.
+    """
+    result: list[tuple[Item, int]] = []
+    axis = 0
+    for item in key:
+        if not _is_mask(item):
+            result.append((item, _consumed(item)))
+            axis += _consumed(item)
+            continue
+        covered = view.shape[axis : axis + len(item.shape)]
+        if item.shape != covered:
+            raise IndexError(f"a boolean index of shape {item.shape} does not fit axes of shape {covered}")
+        mask = read(item, device) if isinstance(item, Node) else item
+        if item.shape:
+            result.extend((places, 1) for places in np.nonzero(mask))
+        else:  # a single truth adds an axis of 1, or of 0, and names none
+            result.append((np.zeros(int(mask), np.int64), 0))
+        axis += len(item.shape)
+    return result
+
+
+def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node:
+    """The elements of `view` onto `value` at a key with arrays in it, as NumPy orders them.
+
+    Integers beside arrays count as arrays. The result is one gather at computed places. Raises IndexError.
+    """
+    if KINDS[value.dtype] == "c":
+        nodes, rebuilt = _on_host(key)
+        return host("getitem", lambda data, *given: data[rebuilt(given)], [window(value, view), *nodes], device)
+    offset, axis = view.offset, 0
+    slices: list[tuple[int, int]] = []  # (extent, stride) of the axes that stay
+    arrays: list[Node | HostArray] = []  # places in the flat value, one array per axis
+    order: list[bool] = []  # whether each item of the key is an array
+    for item, named in _expanded(key, view, device):
+        extent, stride = (view.shape[axis], view.strides[axis]) if named else (1, 0)
+        if item is None:
+            slices.append((1, 0))
+        elif type(item) is slice:
+            start, count, step = _range(item, extent)
+            offset += start * stride if count else 0
+            slices.append((count, step * stride))
+        else:
+            arrays.append(_places(item, extent, stride, axis, device))
+        order.append(item is not None and type(item) is not slice)
+        axis += named
+    shape = broadcast_shapes([a.shape for a in arrays], "getitem")
+    first, last = order.index(True), len(order) - 1 - order[::-1].index(True)
+    front = first if all(order[first : last + 1]) else 0  # arrays apart from each other: their axes come first
+    return _gathered(value, offset, slices, front, arrays, shape, device)
+
+
+def _gathered(
+    value: Node, offset: int, slices: list[tuple[int, int]], front: int, arrays: list[Any], shape: Shape, device: Device
+) -> Node:
+    """Gather at offset + arrays + steps along the slices; the arrays' axes stand before slice number `front`."""
+    extents = [e for e, _ in slices]
+    result = (*extents[:front], *shape, *extents[front:])
+    after = len(extents) - front
+    fixed = np.full((), offset, np.int64)
+    for array in arrays:
+        if not isinstance(array, Node):
+            fixed = fixed + array
+    terms = [upload(fixed, "int64", device) if fixed.shape else const(int(fixed), "int64")]
+    terms = [t if t.op == "const" else _spread(t, after) for t in terms]
+    terms += [_spread(a, after) for a in arrays if isinstance(a, Node)]
+    for k, (extent, stride) in enumerate(slices):
+        if extent > 1 and stride:
+            position = k if k < front else k + len(shape)
+            steps = Node("iota", (), None, (extent,), "int64")
+            lined = window(steps, View(result, tuple(int(d == position) for d in range(len(result))), 0))
+            terms.append(binary("mul", lined, stride, device))
+    places = terms[0]
+    for term in terms[1:]:
+        places = binary("add", places, term, device)
+    places = window(places, View(result, (0,) * len(result), 0)) if places.op == "const" else expand(places, result)
+    return Node("gather", (value, places), None, result, value.dtype)
+
+
+def _spread(node: Node, after: int) -> Node:
+    """`node` with `after` axes of 1 behind its own."""
+    return window(node, whole((*node.shape, *(1,) * after))) if after and node.shape else node
+
+
+def _places(item: Any, extent: int, stride: int, axis: int, device: Device) -> Node | HostArray:
+    """Indices along an axis as steps in the flat value: checked, wrapped and times the stride."""
+    if not isinstance(item, Node):
+        array = np.asarray(item, dtype=np.int64)
+        if array.size and not (-extent <= array.min() and array.max() < extent):
+            wrong = array[(array < -extent) | (array >= extent)].flat[0]
+            raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {extent}")
+        return np.where(array < 0, array + extent, array) * stride
+    check_range(item, extent, axis, device)
+    if KINDS[item.dtype] == "u":
+        return binary("mul", cast(item, "int64", device), stride, device)
+    wide = cast(item, "int64", device)
+    wrapped = where(binary("lt", wide, 0, device), binary("add", wide, extent, device), wide, device)
+    return binary("mul", wrapped, stride, device)
+
+
+def check_range(node: Node, extent: int, axis: int, device: Device) -> None:
+    """Raise IndexError if an index on the device is out of range, which is found out by evaluating it."""
+    size = prod(node.shape)
+    if size == 0:
+        return
+    wide = cast(node, "int64", device)
+    beyond = binary("or", binary("lt", wide, -extent, device), binary("ge", wide, extent, device), device)
+    flat = window(beyond, View((size,), (1,), 0))
+    if read(Node("reduce", (flat,), ("max", 0), (), "bool"), device):
+        data = read(node, device)
+        wrong = data[(data < -extent) | (data >= extent)].flat[0]
+        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {extent}")
+
+
+def _on_host(key: Sequence[Item]) -> tuple[list[Node], Callable[[Sequence[HostArray]], tuple[Any, ...]]]:
+    """The nodes in a key, and a function from their values to the key that NumPy takes."""
+    nodes = [k for k in key if isinstance(k, Node)]
+
+    def rebuilt(values: Sequence[HostArray]) -> tuple[Any, ...]:
+        left = iter(values)
+        return tuple(next(left) if isinstance(k, Node) else k for k in key)
+
+    return nodes, rebuilt
+
+
+def masked(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node | None:
+    """`node` with `value`, one element, where a mask of its own shape is true; None where the key is another."""
+    if len(key) != 1 or not _is_mask(key[0]) or key[0].shape != node.shape:
+        return None
+    if isinstance(value, Node) and value.shape != ():
+        return None
+    mask = key[0] if isinstance(key[0], Node) else upload(key[0], "bool", device)
+    return expand(where(mask, fitted(value, (), node.dtype, device), node, device), node.shape)
+
+
+def scatter(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node:
+    """`node` with `value` at a key with arrays in it, computed on the host."""
+    nodes, rebuilt = _on_host(key)
+
+    def assigned(data: HostArray, *values: HostArray) -> HostArray:
+        result = data.copy()
+        given = values[len(nodes)] if isinstance(value, Node) else value
+        try:
+            result[rebuilt(values[: len(nodes)])] = given
+        except (IndexError, ValueError) as error:
+            raise type(error)(f"setitem: {error}") from None
+        return result
+
+    extra = [value] if isinstance(value, Node) else []
+    return host("setitem", assigned, [node, *nodes, *extra], device)

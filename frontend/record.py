@@ -1,0 +1,229 @@
+"""Recording elementwise ops as nodes: dtype rules, broadcasting, constants. Nodes in, a node out; nothing is computed,
+save complex arithmetic, which no kernel does and the host does at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from tilewright.backends.protocol import Device
+from tilewright.dtypes import KINDS, default_float, floating, narrow, object_of, promote, weak
+from tilewright.kernels.node import Node, View
+from tilewright.kernels.ops import OPS
+from tilewright.transfer import host, upload
+from tilewright.views import Shape, broadcast, stretch, whole
+
+Operand = Node | bool | int | float | complex
+SCALARS = (bool, int, float, complex)
+DEPTH = 200  # a graph deeper than this is evaluated at once, which bounds memory and the time to plan
+
+TITLES = {
+    "sub": "subtract", "mul": "multiply", "div": "divide", "floordiv": "floor_divide", "mod": "remainder",
+    "neg": "negative", "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal", "max": "maximum", "min": "minimum", "and": "bitwise_and", "or": "bitwise_or",
+    "xor": "bitwise_xor", "invert": "bitwise_invert", "shl": "bitwise_left_shift", "shr": "bitwise_right_shift",
+    "not": "logical_not",
+}  # fmt: skip
+"""The users' names of ops of the table where they differ."""
+
+_FLOAT = {name for name, op in OPS.items() if op.kinds == "f"}
+_COMPARE = {"eq", "ne", "lt", "le", "gt", "ge"}
+_BOOLEAN = {"add": "or", "mul": "and"}  # what NumPy makes of arithmetic on booleans
+_SMALL = {"floordiv", "mod", "pow", "shl", "shr"}  # NumPy counts booleans as int8 here
+_ABOVE = {"eq": False, "ne": True, "lt": True, "le": True, "gt": False, "ge": False}  # x op (more than x can hold)
+
+
+class Rule(NamedTuple):
+    """What an op becomes for its operands' dtypes: the table's op, and the dtypes to compute in and to return."""
+
+    op: str
+    compute: str
+    result: str
+
+
+FAST: dict[str, dict[str, str]] = {
+    name: {d: ("bool" if op.result == "bool" else d) for d, kind in KINDS.items() if kind in op.kinds}
+    for name, op in OPS.items()
+}
+"""op -> dtype -> dtype of the result, for operands that need no conversion at all."""
+
+_rules: dict[tuple[Any, ...], Rule] = {}
+
+
+def title(op: str) -> str:
+    """The name under which users know an op of the table."""
+    return TITLES.get(op, op)
+
+
+def rule_of(op: str, a: str, b: Any, device: Device) -> Rule:
+    """The rule of binary `op` for dtype `a` and `b`, a dtype name or a Python scalar type. Raises TypeError."""
+    key = (op, a, b, device.name)
+    rule = _rules.get(key)
+    if rule is None:
+        joined = weak(a, b, device) if isinstance(b, type) else narrow(promote(a, b), device)
+        rule = _rules[key] = _make_rule(op, joined, device, f"{a} and {b.__name__ if isinstance(b, type) else b}")
+    return rule
+
+
+def _make_rule(op: str, joined: str, device: Device, dtypes: str) -> Rule:
+    kind, compute = KINDS[joined], joined
+    if op in _FLOAT:
+        compute = default_float(device) if op == "div" and kind in "biu" else floating(joined, device)
+    elif kind == "b" and op in _BOOLEAN:
+        op = _BOOLEAN[op]
+    elif kind == "b" and op in _SMALL:
+        compute = "int8"
+    if KINDS[compute] != "c" and KINDS[compute] not in OPS[op].kinds:
+        raise TypeError(f"{title(op)}: not defined for dtype {dtypes}")
+    return Rule(op, compute, "bool" if OPS[op].result == "bool" else compute)
+
+
+def const(value: Any, dtype: str, op: str = "full") -> Node:
+    """A scalar of that dtype. Raises OverflowError for an integer that it cannot hold, TypeError for a complex one."""
+    kind = KINDS[dtype]
+    if kind in "iu":
+        value = int(value)
+        if not in_range(value, dtype):
+            raise OverflowError(f"{op}: Python integer {value} does not fit {dtype}")
+    elif kind == "f":
+        if isinstance(value, complex):
+            raise TypeError(f"{op}: a complex number does not fit {dtype}")
+        value = float(value)
+        if dtype in ("float16", "bfloat16") or abs(value) > 3.4e38:
+            with np.errstate(over="ignore"):
+                value = float(object_of(dtype).type(value))
+    else:
+        value = bool(value)
+    return Node("const", (), value, (), dtype)
+
+
+def in_range(value: int, dtype: str) -> bool:
+    """Whether an integer dtype holds `value`."""
+    bits = object_of(dtype).itemsize * 8
+    return 0 <= value < 1 << bits if KINDS[dtype] == "u" else -(1 << bits - 1) <= value < 1 << bits - 1
+
+
+def filled(value: Any, shape: Shape, dtype: str, device: Device) -> Node:
+    """`value` everywhere, in no memory until it is needed."""
+    if KINDS[dtype] == "c":
+        return upload(np.full(shape, value), dtype, device)
+    node = const(value, dtype)
+    return node if shape == () else Node("view", (node,), View(shape, (0,) * len(shape), 0), shape, dtype)
+
+
+def broadcast_shapes(shapes: Sequence[Shape], op: str) -> Shape:
+    """The shape all broadcast to. Raises ValueError naming the op and the shapes."""
+    result = broadcast(tuple(shapes))
+    if result is None:
+        raise ValueError(f"{op}: shapes {' and '.join(map(str, shapes))} do not broadcast together")
+    return result
+
+
+def source_of(node: Node) -> tuple[Node, View | None]:
+    """The node a view looks at and the view, or the node itself and None.
+
+    Another thread may turn the node into a leaf meanwhile, so its parts are read once each.
+    """
+    source, arg = node.src, node.arg
+    return (source[0], arg) if len(source) == 1 and type(arg) is View else (node, None)
+
+
+def window(node: Node, view: View) -> Node:
+    """`view` onto the elements of `node`."""
+    return Node("view", (node,), view, view.shape, node.dtype)
+
+
+def expand(node: Node, shape: Shape) -> Node:
+    """`node` broadcast to `shape`, which it fits; views of views are made one."""
+    if node.shape == shape:
+        return node
+    source, view = source_of(node)
+    return window(source, stretch(view or whole(node.shape), shape))
+
+
+def _fit(nodes: list[Node], op: str) -> tuple[list[Node], Shape]:
+    """All nodes in one shape; scalars that are constants stay as they are."""
+    shape = broadcast_shapes([n.shape for n in nodes], op)
+    return [n if n.shape == shape or n.op == "const" else expand(n, shape) for n in nodes], shape
+
+
+def cast(node: Node, dtype: str, device: Device) -> Node:
+    """`node` converted to `dtype`, as NumPy's astype."""
+    if node.dtype == dtype:
+        return node
+    if KINDS[dtype] == "c" or KINDS[node.dtype] == "c":
+        return host("astype", lambda x: x.astype(dtype), [node], device)
+    if node.op == "const" and KINDS[dtype] in "fb":
+        return const(node.arg, dtype)
+    if dtype == "bool":
+        return Node("ne", (node, const(0, node.dtype)), None, node.shape, "bool")
+    return Node("cast", (node,), None, node.shape, dtype)
+
+
+def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
+    """`op` of two operands, one of them a node. Raises TypeError, ValueError or OverflowError at once."""
+    scalar = b if isinstance(a, Node) else a
+    if isinstance(a, Node) and isinstance(b, Node):
+        rule = rule_of(op, a.dtype, b.dtype, device)
+        if KINDS[rule.compute] != "c":
+            a, b = cast(a, rule.compute, device), cast(b, rule.compute, device)
+    else:
+        node = a if isinstance(a, Node) else b
+        rule = rule_of(op, node.dtype, type(scalar), device)
+        if KINDS[rule.compute] == "c":
+            oracle = OPS[op].oracle
+            return host(title(op), lambda x: oracle(x, scalar) if node is a else oracle(scalar, x), [node], device)
+        if KINDS[rule.compute] in "iu" and op in _COMPARE and not in_range(int(scalar), rule.compute):
+            above = _ABOVE[op] if (scalar > 0) == (node is a) else _ABOVE[op] ^ (op not in ("eq", "ne"))
+            return filled(above, node.shape, "bool", device)
+        fixed = const(scalar, rule.compute, title(op))
+        node = cast(node, rule.compute, device)
+        if node.shape != () or node.op != "const":
+            pair = (node, fixed) if isinstance(a, Node) else (fixed, node)
+            return Node(rule.op, pair, None, node.shape, rule.result)
+        a, b = (node, fixed) if isinstance(a, Node) else (fixed, node)
+    nodes, shape = _fit([a, b], title(op))
+    if KINDS[rule.compute] == "c":
+        return host(title(op), OPS[op].oracle, nodes, device)
+    return Node(rule.op, tuple(nodes), None, shape, rule.result)
+
+
+def unary(op: str, x: Node, device: Device) -> Node:
+    """`op` of one node; integers take NumPy's float dtype where the op is one of floats. Raises TypeError."""
+    dtype = x.dtype
+    result = FAST[op].get(dtype)
+    if result is None:
+        kind = KINDS[dtype]
+        if kind == "c":
+            return host(title(op), OPS[op].oracle, [x], device)
+        if op in _FLOAT:
+            if op in ("isnan", "isinf", "isfinite"):
+                return filled(op == "isfinite", x.shape, "bool", device)
+            if op == "signbit":
+                return binary("lt", cast(x, "int8", device) if kind == "b" else x, 0, device)
+            x = cast(x, floating(dtype, device), device)
+            result = FAST[op][x.dtype]
+        elif kind == "b" and op in ("abs", "floor", "ceil", "trunc", "round"):
+            return x
+        elif op == "not":
+            return Node("not", (cast(x, "bool", device),), None, x.shape, "bool")
+        else:
+            raise TypeError(f"{title(op)}: not defined for dtype {dtype}")
+    return Node(op, (x,), None, x.shape, result)
+
+
+def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
+    """`a` where `condition`, else `b`; at least one of `a` and `b` is a node."""
+    if isinstance(a, Node) and isinstance(b, Node):
+        dtype = narrow(promote(a.dtype, b.dtype), device)
+    else:
+        node, scalar = (a, b) if isinstance(a, Node) else (b, a)
+        dtype = weak(node.dtype, type(scalar), device)
+    if KINDS[dtype] == "c":
+        parts = [p if isinstance(p, Node) else upload(np.asarray(p), dtype, device) for p in (condition, a, b)]
+        return host("where", np.where, parts, device)
+    a, b = (cast(p, dtype, device) if isinstance(p, Node) else const(p, dtype, "where") for p in (a, b))
+    nodes, shape = _fit([cast(condition, "bool", device), a, b], "where")
+    return Node("where", tuple(nodes), None, shape, dtype)

@@ -1,0 +1,126 @@
+"""Searching, sorting and sets: all but `take` are done by NumPy on the host, and counted as fallbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from tilewright.array import Array, wrap
+from tilewright.elementwise import device_of, node_of, one
+from tilewright.kernels.node import Node
+from tilewright.manipulation import axis_of
+from tilewright.transfer import host
+
+
+class UniqueAll(NamedTuple):
+    """What `unique_all` returns."""
+
+    values: Array
+    indices: Array
+    inverse_indices: Array
+    counts: Array
+
+
+class UniqueCounts(NamedTuple):
+    """What `unique_counts` returns."""
+
+    values: Array
+    counts: Array
+
+
+class UniqueInverse(NamedTuple):
+    """What `unique_inverse` returns."""
+
+    values: Array
+    inverse_indices: Array
+
+
+def on_host(name: str, function: Callable[..., Any], *arrays: Any) -> Any:
+    """`function` of the arrays' values, computed by NumPy on the host for their device; counted under `name`."""
+    device = device_of(name, *arrays)
+    nodes = [node_of(x, device, name) for x in arrays]
+    result = host(name, function, [n for n in nodes if isinstance(n, Node)], device)
+    return tuple(wrap(r, device) for r in result) if isinstance(result, tuple) else wrap(result, device)
+
+
+def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
+    """The elements of `x` at `indices` along `axis`, which may be left out for one axis. Raises IndexError."""
+    if axis is None and one(x, "take").ndim != 1:
+        raise ValueError(f"take: an array of {x.ndim} axes needs `axis`")
+    along = axis_of(axis or 0, one(x, "take").ndim, "take")
+    return x[(*(slice(None),) * along, indices)]
+
+
+def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+    """For each line along `axis` the elements at that line's `indices`; other axes broadcast. Raises IndexError."""
+    along = axis_of(axis, one(x, "take_along_axis").ndim, "take_along_axis")
+    if one(indices, "take_along_axis").ndim != x.ndim:
+        raise ValueError(f"take_along_axis: indices of {indices.ndim} axes do not fit an array of {x.ndim}")
+    key: list[Any] = []
+    for a, extent in enumerate(x.shape):
+        line = np.arange(extent).reshape([extent if b == a else 1 for b in range(x.ndim)])
+        key.append(indices if a == along else line)
+    return x[tuple(key)]
+
+
+def nonzero(x: Array, /) -> tuple[Array, ...]:
+    """The indices of the elements that are not zero, one array per axis."""
+    if one(x, "nonzero").ndim == 0:
+        raise ValueError("nonzero: a 0-dimensional array has no axes to index")
+    return on_host("nonzero", np.nonzero, x)
+
+
+def searchsorted(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array | None = None) -> Array:
+    """Where in the sorted `x1` the elements of `x2` would go."""
+    if side not in ("left", "right"):
+        raise ValueError(f"searchsorted: side is 'left' or 'right', not {side!r}")
+    if sorter is not None:
+        x1 = take(x1, sorter)
+    return on_host("searchsorted", lambda a, v: np.searchsorted(a, v, side=side), one(x1, "searchsorted"), x2)
+
+
+def _descending(data: Any, along: int, stable: bool) -> Any:
+    """Order of largest first; equal elements keep their order."""
+    turned = np.flip(data, axis=along)
+    order = np.flip(np.argsort(turned, axis=along, stable=stable), axis=along)
+    return data.shape[along] - 1 - order
+
+
+def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """The order that sorts `x` along `axis`."""
+    along = axis_of(axis, one(x, "argsort").ndim, "argsort")
+    if descending:
+        return on_host("argsort", lambda d: _descending(d, along, stable), x)
+    return on_host("argsort", lambda d: np.argsort(d, axis=along, stable=stable), x)
+
+
+def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """`x` sorted along `axis`."""
+    along = axis_of(axis, one(x, "sort").ndim, "sort")
+
+    def ordered(data: Any) -> Any:
+        result = np.sort(data, axis=along, stable=stable)
+        return np.flip(result, axis=along) if descending else result
+
+    return on_host("sort", ordered, x)
+
+
+def unique_all(x: Array, /) -> UniqueAll:
+    """Distinct values, where each is first, which of them each element is, and how often each is there."""
+    return UniqueAll(*on_host("unique_all", lambda d: tuple(np.unique_all(d)), one(x, "unique_all")))
+
+
+def unique_counts(x: Array, /) -> UniqueCounts:
+    """Distinct values and how often each is there."""
+    return UniqueCounts(*on_host("unique_counts", lambda d: tuple(np.unique_counts(d)), one(x, "unique_counts")))
+
+
+def unique_inverse(x: Array, /) -> UniqueInverse:
+    """Distinct values and which of them each element is."""
+    return UniqueInverse(*on_host("unique_inverse", lambda d: tuple(np.unique_inverse(d)), one(x, "unique_inverse")))
+
+
+def unique_values(x: Array, /) -> Array:
+    """Distinct values."""
+    return on_host("unique_values", lambda d: np.sort(np.unique_values(d)), one(x, "unique_values"))

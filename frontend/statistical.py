@@ -1,0 +1,236 @@
+"""Reductions and what is made of them. Several axes are reduced one after the other, neighbours as one."""
+
+from __future__ import annotations
+
+from builtins import sum as sum_of
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from tilewright import record
+from tilewright.array import Array, layout, viewed, wrap
+from tilewright.backends.protocol import Device
+from tilewright.creation import iota
+from tilewright.dtypes import KINDS, default_float, default_int, name_of, narrow
+from tilewright.elementwise import one
+from tilewright.kernels.node import Node, View
+from tilewright.manipulation import axes_of, axis_of, reshape
+from tilewright.transfer import host
+from tilewright.views import compose, in_order, row_major, whole
+
+Axis = int | tuple[int, ...] | None
+
+
+def _groups(axes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Runs of neighbouring axes as (first, behind last)."""
+    runs: list[tuple[int, int]] = []
+    for axis in axes:
+        if runs and runs[-1][1] == axis:
+            runs[-1] = (runs[-1][0], axis + 1)
+        else:
+            runs.append((axis, axis + 1))
+    return runs
+
+
+def _merged(x: Array, runs: list[tuple[int, int]]) -> Array | None:
+    """A view of `x` with each run of axes as one axis; None where strides cannot say it."""
+    shape, at = [], 0
+    for first, behind in runs:
+        shape += [*x.shape[at:first], prod(x.shape[first:behind])]
+        at = behind
+    view = compose(layout(x), whole((*shape, *x.shape[at:])))
+    return None if view is None else viewed(x, view)
+
+
+def reduced(x: Array, name: str, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """Reduction `name` of the table over `axes`, which are sorted; in the dtype of `x`."""
+    runs = _groups(axes)
+    merged = x if len(runs) == len(axes) else _merged(x, runs)
+    if merged is None:
+        merged, runs = x, [(a, a + 1) for a in axes]
+    node = merged.node()
+    kept = [a - sum_of(b - f - 1 for f, b in runs if b <= a) for a, _ in runs]  # where the runs are once merged
+    for axis in reversed(kept):
+        shape = (*node.shape[:axis], *node.shape[axis + 1 :])
+        node = Node("reduce", (node,), (name, axis), shape, node.dtype)
+    result = wrap(node, x._device)
+    return _kept(result, x.shape, axes) if keepdims else result
+
+
+def _kept(result: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """A view of a reduction's result that has the reduced axes again, with extent 1."""
+    extents = tuple(1 if a in axes else e for a, e in enumerate(shape))
+    return viewed(result, View(extents, row_major(extents), 0))
+
+
+def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: bool) -> Array:
+    device, source = one(x, title)._device, x._cell.value.dtype
+    axes = axes_of(axis, x.ndim, title)
+    if dtype is not None:
+        target = name_of(dtype, device)
+    elif KINDS[source] in "biu":  # small integers add up in the default one, as in NumPy
+        wide = narrow("uint64", device) if KINDS[source] == "u" else default_int(device)
+        target = source if source in ("int64", "uint64") else wide
+    else:
+        target = source
+    if KINDS[target] == "c" or KINDS[source] == "c":
+        function = {"sum": np.sum, "prod": np.prod}[name]
+        return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
+    compute = "float32" if target in ("float16", "bfloat16") else target  # halves add up in float32
+    result = reduced(_cast(x, compute, device), name, axes, keepdims)
+    return _cast(result, target, device)
+
+
+def _cast(x: Array, dtype: str, device: Device) -> Array:
+    return x if x._cell.value.dtype == dtype else _mapped(x, lambda node: record.cast(node, dtype, device))
+
+
+def _mapped(x: Array, function: Callable[[Node], Node]) -> Array:
+    """An elementwise function of `x`; where `x` shows all of its cell in order, as a view with the same shape.
+
+    So the kept axes of a reduction stay one view away from it, however it was scaled.
+    """
+    value, view = x._cell.value, x._view
+    if view is not None and in_order(view, value.shape):
+        return viewed(wrap(function(value), x._device), view)
+    return wrap(function(x.node()), x._device)
+
+
+def _on_host(name: str, x: Array, function: Any) -> Array:
+    return wrap(host(name, function, [x.node()], x._device), x._device)
+
+
+def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
+    """Sum over `axis`, one, several or all; 0 over nothing. Small integers add up in the default integer dtype."""
+    return _summed(x, "sum", "sum", axis, dtype, keepdims)
+
+
+def product(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
+    """Product over `axis`, one, several or all; 1 over nothing."""
+    return _summed(x, "prod", "prod", axis, dtype, keepdims)
+
+
+def _extreme(x: Array, name: str, axis: Axis, keepdims: bool) -> Array:
+    axes = axes_of(axis, one(x, name).ndim, name)
+    if prod(x.shape[a] for a in axes) == 0:
+        raise ValueError(f"{name}: axis {axis} of shape {x.shape} is empty, and nothing has no {name}")
+    if KINDS[x._cell.value.dtype] == "c":
+        raise TypeError(f"{name}: complex numbers have no order")
+    return reduced(x, name, axes, keepdims)
+
+
+def max(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Largest over `axis`; NaN if there is one. Raises ValueError over nothing."""
+    return _extreme(x, "max", axis, keepdims)
+
+
+def min(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Smallest over `axis`; NaN if there is one. Raises ValueError over nothing."""
+    return _extreme(x, "min", axis, keepdims)
+
+
+def any(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether one element over `axis` is not zero; false over nothing."""
+    axes = axes_of(axis, one(x, "any").ndim, "any")
+    return reduced(_cast(x, "bool", x._device), "max", axes, keepdims)
+
+
+def all(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether every element over `axis` is not zero; true over nothing."""
+    axes = axes_of(axis, one(x, "all").ndim, "all")
+    return reduced(_cast(x, "bool", x._device), "min", axes, keepdims)
+
+
+def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """How many elements over `axis` are not zero."""
+    return sum(_cast(one(x, "count_nonzero"), "bool", x._device), axis=axis, keepdims=keepdims)
+
+
+def _float_of(x: Array, title: str) -> tuple[Array, str]:
+    """`x` in the dtype its mean is computed in, and the dtype of the result: NumPy's, so float64 for integers."""
+    source, device = one(x, title)._cell.value.dtype, x._device
+    target = source if KINDS[source] in "fc" else default_float(device)
+    return _cast(x, "float32" if target in ("float16", "bfloat16") else target, device), target
+
+
+def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Arithmetic mean over `axis`; NaN over nothing."""
+    wide, target = _float_of(x, "mean")
+    axes = axes_of(axis, x.ndim, "mean")
+    if KINDS[target] == "c":
+        return _on_host("mean", x, lambda d: np.asarray(np.mean(d, axis=axes, keepdims=keepdims)))
+    total = reduced(wide, "sum", axes, keepdims)
+    return _cast(_divided(total, prod(x.shape[a] for a in axes)), target, x._device)
+
+
+def _divided(x: Array, count: float) -> Array:
+    return _mapped(x, lambda node: record.binary("div", node, float(count), x._device))
+
+
+def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """Variance over `axis`, in two passes; divided by the count less `correction`."""
+    wide, target = _float_of(x, "var")
+    axes = axes_of(axis, x.ndim, "var")
+    if KINDS[target] == "c":
+        return _on_host("var", x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
+    count = prod(x.shape[a] for a in axes)
+    apart = wide - _divided(reduced(wide, "sum", axes, True), count)
+    total = reduced(apart * apart, "sum", axes, keepdims)
+    left = count - correction
+    return _cast(_divided(total, left if left > 0 else 0.0), target, x._device)
+
+
+def std(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """Standard deviation over `axis`: the root of `var`."""
+    result = var(x, axis=axis, correction=correction, keepdims=keepdims)
+    return _mapped(result, lambda node: record.unary("sqrt", node, x._device))
+
+
+def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:
+    """The first place of an extreme: the least of the places where it is reached. NaN counts as the extreme."""
+    flat = reshape(one(x, name), (-1,)) if axis is None else x
+    along, device, dtype = axis_of(axis or 0, flat.ndim, name), x._device, x._cell.value.dtype
+    extent = flat.shape[along]
+    if extent == 0:
+        raise ValueError(f"{name}: axis {axis} of shape {x.shape} is empty")
+    if KINDS[dtype] == "c":
+        raise TypeError(f"{name}: complex numbers have no order")
+    best = reduced(flat, name[3:], (along,), True)
+    found = flat == best
+    if KINDS[dtype] == "f":
+        found = found | (flat != flat)
+    steps = tuple(int(a == along) for a in range(flat.ndim))
+    places = record.window(iota(extent, device), View(flat.shape, steps, 0))
+    picked = wrap(record.where(found.node(), places, extent, device), device)
+    result = reduced(picked, "min", (along,), False)
+    return _kept(result, x.shape, tuple(range(x.ndim)) if axis is None else (along,)) if keepdims else result
+
+
+def argmax(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The first index of the largest element along `axis`, or in the flattened array."""
+    return _arg(x, "argmax", axis, keepdims)
+
+
+def argmin(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The first index of the smallest element along `axis`, or in the flattened array."""
+    return _arg(x, "argmin", axis, keepdims)
+
+
+def _cumulative(x: Array, name: str, axis: int | None, dtype: Any, initial: bool) -> Array:
+    if axis is None and one(x, name).ndim != 1:
+        raise ValueError(f"{name}: an array of {x.ndim} axes needs `axis`")
+    along = axis_of(axis or 0, x.ndim, name)
+    target = None if dtype is None else np.dtype(name_of(dtype, x._device))
+    function = {"cumulative_sum": np.cumulative_sum, "cumulative_prod": np.cumulative_prod}[name]
+    return _on_host(name, x, lambda d: function(d, axis=along, dtype=target, include_initial=initial))
+
+
+def cumulative_sum(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Running sums along `axis`; with a 0 in front if `include_initial`. On the host."""
+    return _cumulative(x, "cumulative_sum", axis, dtype, include_initial)
+
+
+def cumulative_prod(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Running products along `axis`; with a 1 in front if `include_initial`. On the host."""
+    return _cumulative(x, "cumulative_prod", axis, dtype, include_initial)

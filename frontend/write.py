@@ -1,0 +1,50 @@
+"""Writing into a cell: the new value of the memory as a node, so that every alias sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from tilewright.backends.protocol import Device
+from tilewright.dtypes import KINDS
+from tilewright.kernels.node import Node, View
+from tilewright.record import Operand, broadcast_shapes, cast, expand, filled, window
+from tilewright.transfer import HostArray, host
+from tilewright.views import Shape, in_order, overlaps, whole
+
+
+def written(old: Node, view: View | None, value: Node, device: Device) -> Node:
+    """`old` with the elements of `view` replaced by `value`, of the view's shape and the old dtype.
+
+    Raises ValueError for a view that shows one element at several places.
+    """
+    if view is None:
+        return value
+    if view.size == 0:
+        return old
+    if overlaps(view):
+        raise ValueError("this array is a broadcast view, which is read-only; write to a copy of it")
+    if in_order(view, old.shape):
+        return window(value, whole(old.shape))
+    if KINDS[value.dtype] == "c":
+        return host("setitem", lambda o, v: _on_host(o, v, view), [old, value], device)
+    return Node("write", (old, value), view, old.shape, old.dtype)
+
+
+def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
+    result = np.array(old)
+    start = result.reshape(-1)[view.offset :]
+    np.lib.stride_tricks.as_strided(start, view.shape, tuple(s * result.itemsize for s in view.strides))[...] = value
+    return result
+
+
+def fitted(value: Operand, shape: Shape, dtype: str, device: Device) -> Node:
+    """A value to be assigned, in the target's dtype and shape. Raises ValueError where it does not broadcast."""
+    if not isinstance(value, Node):
+        return filled(value, shape, dtype, device)
+    if KINDS[value.dtype] == "c" and KINDS[dtype] != "c":
+        raise TypeError(f"setitem: complex values do not fit into {dtype}; assign real() of them")
+    extra = len(value.shape) - len(shape)
+    if extra > 0 and all(e == 1 for e in value.shape[:extra]):  # as NumPy, leading ones may be too many
+        value = window(value, whole(value.shape[extra:]))
+    if len(value.shape) > len(shape) or broadcast_shapes([value.shape, shape], "setitem") != shape:
+        raise ValueError(f"setitem: a value of shape {value.shape} does not broadcast to {shape}")
+    return expand(cast(value, dtype, device), shape)
