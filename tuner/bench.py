@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
-
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device, Launch
 from tilewright.kernels.oracle import reference
@@ -22,7 +21,7 @@ HOPELESS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Median seconds of `rounds` runs, the standard error of that median, and the checked error's share of the bound."""
+    """Median seconds of `rounds` runs, the standard error of that median; the checked error as a share of the bound."""
 
     seconds: float
     spread: float
@@ -66,9 +65,10 @@ class Bench:
             return self._bound[name]
         self._stage("build")
         bound = prepare(self.problem, candidate, self.device).bind(self._outputs, self._inputs)
-        self._stage("check")
         if self._reference is None:
+            self._stage("prepare")  # a failure here is the problem's, not the candidate's
             self._reference = Reference(self.problem, self._host)
+        self._stage("check")
         for buffer, data in zip(self._outputs, self._poison, strict=True):
             self.device.write(buffer, data)
         self._stage("run")
@@ -76,8 +76,9 @@ class Bench:
             launch()
         self.device.synchronize()
         self._stage("check")
-        errors = [self._reference.verify(k, self.device.read(b, len(self._poison[k]))) for k, b in enumerate(self._outputs)]
-        self._checked[name], self._bound[name] = max(errors, default=0.0), bound
+        results = [self.device.read(b, len(p)) for b, p in zip(self._outputs, self._poison, strict=True)]
+        self._checked[name] = max(self._reference.verify(k, data) for k, data in enumerate(results))
+        self._bound[name] = bound
         return bound
 
     def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Timing:
@@ -104,7 +105,7 @@ class Bench:
         return summary(times, self._checked[candidate.name])
 
     def compare(self, candidates: list[Candidate], seconds: float) -> list[Timing]:
-        """Time several together for about `seconds`, in turns and in alternating order, so that drift hits all alike."""
+        """Time several for about `seconds`, in turns and in alternating order, so that drift hits all alike."""
         bounds = [self._ready(c) for c in candidates]
         self._stage("run")
         rows: list[list[float]] = [run_times(self.device, b.launches, 2)[1:] for b in bounds]

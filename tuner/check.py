@@ -21,10 +21,8 @@ REFERENCE_WORK = 1 << 24
 """Index points of a problem up to which all of it is compared; of larger ones three slabs are."""
 
 _POSITIVE = frozenset(("log", "log2", "log10", "log1p", "sqrt", "pow", "acosh", "atanh", "asin", "acos", "shl", "shr"))
-_JUMPS = frozenset(
-    ("floor", "ceil", "trunc", "round", "sign", "floordiv", "mod", "nextafter", "signbit", "isnan", "isinf", "isfinite")
-    + ("eq", "ne", "lt", "le", "gt", "ge")
-)
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "signbit", "isnan", "isinf", "isfinite")
+_JUMPS = frozenset((*_COMPARISONS, "floor", "ceil", "trunc", "round", "sign", "floordiv", "mod", "nextafter"))
 
 
 class WrongResult(Exception):

@@ -1,4 +1,4 @@
-"""The worker process: `python -m tilewright.tuner.worker DEVICE`. One JSON line in, one or more out, until the input ends.
+"""The worker process: `python -m tilewright.tuner.worker DEVICE`. One JSON line in, some out, until the input ends.
 
 It imports no more than NumPy, the device's backend and the kernels. Kernels, drivers and compilers may print what they
 like, hang or abort: answers go through a copy of stdout that nothing else knows, and the parent watches.
@@ -17,11 +17,12 @@ from typing import Any
 
 from tilewright.backends.protocol import CompileError, Device, TilewrightError
 from tilewright.backends.registry import get_device
+from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
 from tilewright.tuner.prepare import Candidate
-from tilewright.tuner.roof import measure_roof, round_trip
+from tilewright.tuner.roof import measure_roof
 
 
 class Worker:
@@ -78,7 +79,7 @@ class Worker:
 
     def _probe(self, request: dict[str, Any]) -> dict[str, Any]:
         self._stage("build")
-        return {"seconds": round_trip(self._device)}
+        return {"trouble": roundtrip(self._device)}
 
 
 def _first_error(error: CompileError) -> str:
