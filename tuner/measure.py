@@ -16,7 +16,7 @@ from functools import cache
 from time import monotonic
 from typing import IO, Any
 
-from tilewright.backends.protocol import TilewrightError, Unsupported
+from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.prepare import Candidate
 
@@ -164,7 +164,7 @@ class Supervisor:
         end = monotonic() + patience
         while True:
             limit = run_seconds if stage == "run" else LIMIT_SECONDS[stage]
-            cut = stage != "run" and end - monotonic() < limit  # a run that hangs is worth knowing about
+            cut = stage == "build" and end - monotonic() < limit  # any other hang is worth knowing about
             try:
                 line = self._answers.get(timeout=max(0.1, end - monotonic()) if cut else limit)
             except queue.Empty:
@@ -201,10 +201,3 @@ def supervisor(device: str) -> Supervisor:
     made = Supervisor(device)
     atexit.register(made.close)
     return made
-
-
-def usable(device: str) -> None:
-    """Raises Unsupported if a worker cannot even start on `device`."""
-    trouble = supervisor(device).probe()
-    if trouble:
-        raise Unsupported(trouble)
