@@ -1,0 +1,33 @@
+"""Which candidate is fastest: records, choice, measurement, search. `choose` is cheap; the rest loads when used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tilewright.tuner.choose import Choice, choose
+from tilewright.tuner.prepare import Bound, Candidate, Prepared, prepare, vendor_candidate
+
+if TYPE_CHECKING:
+    from tilewright.tuner.observe import Observations, tune_observed, tuning
+    from tilewright.tuner.search import tune
+
+generation = 0
+"""Grows whenever a choice made before may no longer be the best; whoever keeps choices compares it."""
+
+observing: Observations | None = None
+"""While set, whoever launches a problem calls `observing.launched(problem, device, seconds)`."""
+
+__all__ = [
+    "Bound", "Candidate", "Choice", "Observations", "Prepared", "choose", "generation", "observing", "prepare", "tune",
+    "tune_observed", "tuning", "vendor_candidate",
+]  # fmt: skip
+
+_LATE = {"Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "search"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        from importlib import import_module
+
+        return getattr(import_module(f"tilewright.tuner.{_LATE[name]}"), name)
+    raise AttributeError(f"module 'tilewright.tuner' has no attribute {name!r}")

@@ -1,0 +1,138 @@
+"""Checking and timing candidates of one problem on one device; runs inside the worker process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Device, Launch
+from tilewright.kernels.oracle import reference
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.check import CANARY_NBYTES, Reference, make_inputs, poison
+from tilewright.tuner.prepare import Bound, Candidate, prepare
+
+HOPELESS = 3.0
+"""A candidate so many times slower than the best so far is not timed at length: no noise would make up for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Median seconds of `rounds` runs, the standard error of that median; the checked error as a share of the bound."""
+
+    seconds: float
+    spread: float
+    rounds: int
+    error: float = 0.0
+
+
+def summary(seconds: list[float], error: float = 0.0) -> Timing:
+    """Robust statistics: the standard error is estimated from the median absolute deviation, as for normal noise."""
+    values = np.asarray(seconds)
+    median = float(np.median(values))
+    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    return Timing(median, 1.2533 * deviation / math.sqrt(len(values)), len(values), error)
+
+
+def run_times(device: Device, launches: tuple[Launch, ...], repeats: int) -> list[float]:
+    """Seconds of each of `repeats` runs of all launches, on the device's clock."""
+    rows = [device.time(launch, repeats) for launch in launches]
+    return [sum(column) for column in zip(*rows, strict=True)]
+
+
+class Bench:
+    """One problem with its inputs, reference and poisoned outputs on `device`. Raises OutOfMemory."""
+
+    def __init__(self, problem: Problem, device: Device, stage: Callable[[str], None]) -> None:
+        self.problem, self.device, self._stage = problem, device, stage
+        self._host = make_inputs(problem)
+        self._inputs = [device.allocate(x.nbytes) for x in self._host]
+        for buffer, data in zip(self._inputs, self._host, strict=True):
+            device.write(buffer, memoryview(data.view(np.uint8)))
+        self._poison = [poison(o) for o in problem.outputs]
+        self._outputs = [device.allocate(len(p)) for p in self._poison]
+        self._reference: Reference | None = None
+        self._checked: dict[str, float] = {}
+        self._bound: dict[str, Bound] = {}
+
+    def _ready(self, candidate: Candidate) -> Bound:
+        """Built, loaded, bound, run once and found right, which is remembered."""
+        name = candidate.name
+        if name in self._checked:
+            return self._bound[name]
+        self._stage("build")
+        bound = prepare(self.problem, candidate, self.device).bind(self._outputs, self._inputs)
+        if self._reference is None:
+            self._stage("prepare")  # a failure here is the problem's, not the candidate's
+            self._reference = Reference(self.problem, self._host)
+        self._stage("check")
+        for buffer, data in zip(self._outputs, self._poison, strict=True):
+            self.device.write(buffer, data)
+        self._stage("run")
+        for launch in bound.launches:
+            launch()
+        self.device.synchronize()
+        self._stage("check")
+        results = [self.device.read(b, len(p)) for b, p in zip(self._outputs, self._poison, strict=True)]
+        self._checked[name] = max(self._reference.verify(k, data) for k, data in enumerate(results))
+        self._bound[name] = bound
+        return bound
+
+    def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Timing:
+        """Time a candidate for about `seconds`, less where it is far slower than `best`.
+
+        Raises CompileError, LaunchError, OutOfMemory, Unsupported, WrongResult.
+        """
+        bound = self._ready(candidate)
+        self._stage("run")
+        start = perf_counter()
+        times = run_times(self.device, bound.launches, 1)  # warm-up: not counted below
+        if times[0] > HOPELESS * best:
+            again = run_times(self.device, bound.launches, 2)
+            if min(again) > HOPELESS * best:
+                return summary(again, self._checked[candidate.name])
+        times = run_times(self.device, bound.launches, 3)
+        while len(times) < 1000:
+            left = seconds - (perf_counter() - start)
+            cost = (perf_counter() - start) / (len(times) + 1)  # wall time of a round, overhead included
+            repeats = min(int(left / max(cost, 1e-7)), 100, 1000 - len(times))
+            if repeats < 1:
+                break
+            times += run_times(self.device, bound.launches, repeats)
+        return summary(times, self._checked[candidate.name])
+
+    def compare(self, candidates: list[Candidate], seconds: float) -> list[Timing]:
+        """Time several for about `seconds`, in turns and in alternating order, so that drift hits all alike."""
+        bounds = [self._ready(c) for c in candidates]
+        self._stage("run")
+        rows: list[list[float]] = [run_times(self.device, b.launches, 2)[1:] for b in bounds]
+        batches = [min(20, max(1, int(2e-3 / max(row[0], 1e-7)))) for row in rows]
+        rows = [[] for _ in bounds]
+        start = perf_counter()
+        for turn in range(200):
+            order = range(len(bounds)) if turn % 2 == 0 else reversed(range(len(bounds)))
+            for k in order:
+                # the first run after another candidate finds that one's data in the caches
+                rows[k].append(float(np.median(run_times(self.device, bounds[k].launches, batches[k] + 1)[1:])))
+            if turn >= 4 and perf_counter() - start > seconds:
+                break
+        return [summary(row, self._checked[c.name]) for row, c in zip(rows, candidates, strict=True)]
+
+    def numpy_seconds(self, seconds: float) -> float:
+        """The best time that NumPy takes for the same ops, one after the other in the problem's own dtypes."""
+        times: list[float] = []
+        start = perf_counter()
+        while not times or (len(times) < 20 and perf_counter() - start < seconds):
+            begin = perf_counter()
+            reference(self.problem, self._host, wide=False)
+            times.append(perf_counter() - begin)
+        return min(times)
+
+
+def needed_nbytes(problem: Problem) -> int:
+    """Bytes of device memory that measuring the problem takes, without temporaries."""
+    operands = (*problem.inputs, *problem.outputs)
+    return sum(o.count * DTYPES[o.dtype].nbytes + CANARY_NBYTES for o in operands)

@@ -1,0 +1,70 @@
+"""What to run now, from what is known; nothing is measured here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tilewright.backends.protocol import Device, Unsupported
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, vendor_candidate
+from tilewright.tuner.records import Record
+from tilewright.tuner.store import default_store
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`origin` is "record" (measured here), "nearest" (measured at another size), "vendor" or "default"."""
+
+    candidate: Candidate
+    origin: str
+
+
+_made: dict[tuple[Any, ...], Choice] = {}
+
+
+def choose(problem: Problem, device: Device) -> Choice:
+    """The candidate for `problem` on `device`. Raises Unsupported where no kernel and no library applies."""
+    operands = tuple(o.strides for o in problem.inputs) if problem.kind == "matmul" else ()  # libraries look at them
+    key = (device.name, problem.key, operands)
+    found = _made.get(key)
+    if found is None:
+        found = _made[key] = _choose(problem, device)
+    return found
+
+
+def forget() -> None:
+    """Records changed: choose anew, and tell whoever keeps choices through `tuner.generation`."""
+    import tilewright.tuner as tuner  # the package imports this module
+
+    _made.clear()
+    tuner.generation += 1
+
+
+def _choose(problem: Problem, device: Device) -> Choice:
+    store, fingerprint = default_store(), device.fingerprint
+    vendor = vendor_candidate(problem, device)
+    best = store.best(problem.key, fingerprint)
+    if best is not None and (candidate := usable(best, problem, device, vendor)) is not None:
+        return Choice(candidate, "record")
+    default = default_candidate(problem, device.limits)
+    failed = {name for name, _ in store.failures(problem.key, fingerprint)}
+    for record in store.nearest(problem, fingerprint):
+        candidate = usable(record, problem, device, vendor)
+        if candidate is not None and candidate.name not in failed:
+            return Choice(candidate, "nearest")
+    if vendor is not None and vendor.name not in failed:
+        return Choice(vendor, "vendor")
+    if default is None:
+        raise Unsupported(f"{device.name}: no kernel for {problem.title}")
+    return Choice(default, "default")
+
+
+def usable(record: Record, problem: Problem, device: Device, vendor: Candidate | None) -> Candidate | None:
+    """The record's candidate if it is valid for this problem on this device."""
+    if record.kernel == VENDOR:
+        return vendor
+    kernel = kernels(problem).get(record.kernel)
+    if kernel is None or kernel.space(problem, device.limits).refusal(record.config) is not None:
+        return None
+    return Candidate(record.kernel, record.config)

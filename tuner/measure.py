@@ -1,0 +1,203 @@
+"""The supervisor: measures candidates in a worker process, and outlives whatever they do to it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from functools import cache
+from time import monotonic
+from typing import IO, Any
+
+from tilewright.backends.protocol import TilewrightError
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.prepare import Candidate
+
+LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
+"""How long each stage of a request may take; a run's limit comes from what is known about its speed."""
+
+HANG_SECONDS = 10.0
+"""A run may take so much longer than expected before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """`status` "ok" with seconds (median), spread (its standard error) and rounds; "failed" with a reason; or "cut":
+    there was no time left to find out, which says nothing about the candidate."""
+
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    spread: float = 0.0
+    rounds: int = 0
+    error: float = 0.0
+
+
+class Unmeasurable(TilewrightError):
+    """Not the candidate but the whole problem, or the device, cannot be measured."""
+
+
+class Supervisor:
+    """One worker process for one device, started when needed, killed when it hangs, restarted when it died."""
+
+    def __init__(self, device: str, hang_seconds: float = HANG_SECONDS) -> None:
+        self.device, self.hang_seconds = device, hang_seconds
+        self._process: subprocess.Popen[str] | None = None
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stderr: IO[bytes] | None = None
+
+    def measure(
+        self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf, patience: float = math.inf
+    ) -> Measurement:
+        """Check and time one candidate for about `seconds`; `best` is the fastest time known for this problem.
+
+        Gives up after `patience` seconds without blaming the candidate. Raises Unmeasurable.
+        """
+        request = {
+            "op": "measure", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config,
+            "seconds": seconds, "best": best if math.isfinite(best) else None,
+        }  # fmt: skip
+        answer = self._ask(request, seconds + self._expected(best), patience)
+        if answer.get("cut"):
+            return Measurement("cut")
+        if not answer["ok"]:
+            return Measurement("failed", answer["reason"])
+        return Measurement("ok", "", answer["seconds"], answer["spread"], answer["rounds"], answer["error"])
+
+    def compare(
+        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf
+    ) -> list[Measurement]:
+        """Time candidates in turns for about `seconds`; an empty list if that was not to be done."""
+        pairs = [[c.kernel, c.config] for c in candidates]
+        request = {"op": "compare", "problem": problem.to_json(), "candidates": pairs, "seconds": seconds}
+        answer = self._ask(request, seconds + self._expected(best) * len(candidates), patience)
+        if not answer["ok"]:
+            return []
+        return [Measurement("ok", "", t["seconds"], t["spread"], t["rounds"], t["error"]) for t in answer["timings"]]
+
+    def numpy_seconds(self, problem: Problem, seconds: float) -> float | None:
+        """What NumPy takes for the problem's ops in the problem's dtypes; None if it cannot."""
+        request = {"op": "numpy", "problem": problem.to_json(), "seconds": seconds}
+        answer = self._ask(request, LIMIT_SECONDS["check"])
+        return answer["seconds"] if answer["ok"] else None
+
+    def roof(self, seconds: float) -> dict[str, float]:
+        """See `roof.measure_roof`. Raises Unmeasurable."""
+        answer = self._ask({"op": "roof", "seconds": seconds}, seconds + 60)
+        if not answer["ok"]:
+            raise Unmeasurable(f"{self.device}: {answer['reason']}")
+        return answer["roof"]
+
+    def probe(self) -> str | None:
+        """None if a round trip through the device gives the right result, else what went wrong."""
+        try:
+            answer = self._ask({"op": "probe"}, self.hang_seconds)
+        except Unmeasurable as error:
+            return str(error)
+        return answer["trouble"] if answer["ok"] else answer["reason"]
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._process = None
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def _expected(self, best: float) -> float:
+        return self.hang_seconds + (20 * best if math.isfinite(best) else 2 * self.hang_seconds)
+
+    def _start(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        command = [sys.executable, "-P", "-m", "tilewright.tuner.worker", self.device]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, encoding="utf-8",
+            start_new_session=True,  # the terminal's Ctrl-C is for us alone
+        )  # fmt: skip
+        self._answers = answers = queue.SimpleQueue()
+        pipe = self._process.stdout
+        assert pipe is not None
+
+        def read() -> None:
+            for line in pipe:
+                answers.put(line)
+            answers.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        answer = self._wait("start", 0.0, math.inf)
+        if not answer["ok"]:
+            self.close()
+            raise Unmeasurable(answer["reason"])
+
+    def _ask(self, request: dict[str, Any], run_seconds: float, patience: float = math.inf) -> dict[str, Any]:
+        if self._process is None:
+            self._start()
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died between requests: the wait below finds that out and says why
+        try:
+            answer = self._wait("prepare", run_seconds, patience)
+        except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
+            self.close()
+            raise
+        if not answer["ok"] and answer["stage"] == "prepare" and not answer.get("cut"):
+            raise Unmeasurable(f"{self.device}: {answer['reason']}")
+        return answer
+
+    def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:
+        """The worker's answer, with the stage it reached; stands in for a worker that hangs or dies."""
+        end = monotonic() + patience
+        while True:
+            limit = run_seconds if stage == "run" else LIMIT_SECONDS[stage]
+            cut = stage == "build" and end - monotonic() < limit  # any other hang is worth knowing about
+            try:
+                line = self._answers.get(timeout=max(0.1, end - monotonic()) if cut else limit)
+            except queue.Empty:
+                self.close()
+                what = "did not end" if stage == "run" else f"did not get past stage {stage!r}"
+                return {"ok": False, "stage": stage, "cut": cut, "reason": f"hang: {what} within {limit:.0f} s"}
+            if line is None:
+                reason = self._obituary()
+                self.close()
+                return {"ok": False, "stage": stage, "reason": reason}
+            answer = json.loads(line)
+            if "ok" in answer:
+                return {**answer, "stage": stage}
+            stage = answer["stage"]
+
+    def _obituary(self) -> str:
+        """How the process ended, with the last line it wrote to stderr."""
+        assert self._process is not None and self._stderr is not None
+        code = self._process.wait()
+        if code < 0:
+            how = f"crash: {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += " (out of memory?)"
+        else:
+            how = f"crash: the process ended with status {code}"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"{how}: {lines[-1][:200]}" if lines else how
+
+
+@cache
+def supervisor(device: str) -> Supervisor:
+    """The one supervisor of that device in this process; its worker ends with the process."""
+    made = Supervisor(device)
+    atexit.register(made.close)
+    return made

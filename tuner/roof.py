@@ -1,0 +1,141 @@
+"""What a device can do at most, measured through kernels of our own: memory bandwidth, arithmetic, cost of a launch.
+
+Triad (McCalpin's STREAM): c = a + s * b over arrays larger than the caches, bytes read and written per second.
+Multiply-adds: chains of FMA on so many independent accumulators that neither latency nor memory limits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from time import perf_counter
+
+import numpy as np
+from tilewright.backends.cache import load_program
+from tilewright.backends.dialect import c_name
+from tilewright.backends.protocol import Device, Launch, Parameter, Source
+
+_TRIAD = """
+KERNEL {
+    const i64 begin = GROUP(0) * chunk, end = begin + chunk < n ? begin + chunk : n;
+    FOR_EACH(i, begin, end) { STORE(f32, c, i, FMA(s, LOAD(f32, b, i), LOAD(f32, a, i))); }
+}
+"""
+
+_CHAINS = """
+#if CPU_GROUPS
+#define EACH_LANE FOR_EACH(j, 0, LANES) /* fills a vector register; elsewhere the threads are the lanes */
+#else
+#define EACH_LANE for (int j = 0; j < LANES; j++)
+#endif
+KERNEL {
+    T sum[CHAINS][LANES], total = 0;
+    for (int k = 0; k < CHAINS; k++)
+        for (int j = 0; j < LANES; j++) sum[k][j] = (T)(k + j);
+    for (i64 r = 0; r < rounds; r++) {
+        UNROLL
+        for (int k = 0; k < CHAINS; k++) {
+            EACH_LANE { sum[k][j] = FMA(sum[k][j], factor, factor); }
+        }
+    }
+    for (int k = 0; k < CHAINS; k++)
+        for (int j = 0; j < LANES; j++) total += sum[k][j];
+    out[GROUP(0) * LOCAL_SIZE(0) + LOCAL(0)] = total;
+}
+"""
+
+
+def measure_roof(device: Device, seconds: float) -> dict[str, float]:
+    """In about `seconds`: triad_bytes_per_second, float32_madds_per_second, float64_..., launch_seconds.
+
+    A dtype that the device lacks is left out. Raises what the device raises.
+    """
+    roof = {"triad_bytes_per_second": _triad(device, seconds / 2)}
+    for dtype in ("float32", "float64"):
+        if dtype in device.limits.dtypes:
+            roof[f"{dtype}_madds_per_second"] = _madds(device, dtype, seconds / 8)
+    roof["launch_seconds"] = _launch(device, seconds / 8)
+    return roof
+
+
+def _threads(device: Device) -> int:
+    return min(256, device.limits.threads_per_group)
+
+
+def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
+    """The fastest run of any of the launches, in seconds."""
+    found, start = inf, perf_counter()
+    options = list(launches)
+    turn = 0
+    while turn < 2 * len(options) or perf_counter() - start < seconds:
+        found = min(found, *device.time(options[turn % len(options)], 3))
+        turn += 1
+    return found
+
+
+def _triad(device: Device, seconds: float) -> float:
+    limits = device.limits
+    nbytes = max(4 * max(limits.cache_nbytes, default=0), 1 << 26)
+    nbytes = min(nbytes, (limits.memory_nbytes or 1 << 30) // 16, limits.allocation_nbytes or nbytes, 1 << 29)
+    n = nbytes // 4
+    a, b, c = (device.allocate(4 * n) for _ in range(3))
+    for buffer in (a, b, c):
+        device.write(buffer, np.ones(n, np.float32))
+    names = (("c", "out"), ("a", "in"), ("b", "in"))
+    parameters = [Parameter(name, "float32", access) for name, access in names]
+    parameters += [
+        Parameter("s", "float32", "value"),
+        Parameter("n", "int64", "value"),
+        Parameter("chunk", "int64", "value"),
+    ]
+    threads = _threads(device)
+    program = load_program(device, Source("triad", tuple(parameters), _TRIAD, (), (threads, 1, 1), filename="triad.c"))
+    units = max(1, limits.compute_units)
+    launches = []
+    for groups in (units, 4 * units, 16 * units) if threads == 1 else (8 * units, 64 * units, -(-n // (4 * threads))):
+        chunk = -(-n // groups)
+        launches.append(program.bind((-(-n // chunk), 1, 1), c, a, b, 0.5, n, chunk))
+    return 12 * n / _best(device, launches, seconds)
+
+
+def _madds(device: Device, dtype: str, seconds: float) -> float:
+    """Multiply-adds per second. On a CPU a chain's lanes fill a vector register; elsewhere threads are the lanes."""
+    limits = device.limits
+    threads = _threads(device)
+    width = max(1, limits.vector_nbytes // np.dtype(dtype).itemsize) if threads == 1 else 1
+    groups = max(1, limits.compute_units) * (1 if threads == 1 else 32)
+    out = device.allocate(8 * groups * threads)
+    parameters = (
+        Parameter("out", dtype, "out"),
+        Parameter("rounds", "int64", "value"),
+        Parameter("factor", dtype, "value"),
+    )
+    found = 0.0
+    for chains in (8, 12):  # latency of an FMA times units per core: 8 to 10 chains on current CPUs
+        defines = (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
+        source = Source("chains", parameters, _CHAINS, defines, (threads, 1, 1), filename="chains.c")
+        program = load_program(device, source)
+        rounds = 20_000
+        launch = program.bind((groups, 1, 1), out, rounds, 0.5)
+        once = device.time(launch, 1)[0]
+        rounds = int(min(max(rounds * 2e-3 / max(once, 1e-9), 1000), 10_000_000))
+        launch = program.bind((groups, 1, 1), out, rounds, 0.5)
+        found = max(found, rounds * chains * width * groups * threads / _best(device, [launch], seconds / 2))
+    return found
+
+
+def _launch(device: Device, seconds: float) -> float:
+    """Wall time from the call of a launch that does nothing to speak of until its result is there."""
+    parameters = (Parameter("out", "float32", "out"),)
+    program = load_program(device, Source("nothing", parameters, "KERNEL { out[0] = 1; }\n", (), (1, 1, 1)))
+    launch = program.bind((1, 1, 1), device.allocate(4))
+    launch()
+    device.synchronize()
+    found, start = inf, perf_counter()
+    while perf_counter() - start < seconds:
+        begin = perf_counter()
+        for _ in range(10):
+            launch()
+            device.synchronize()
+        found = min(found, (perf_counter() - begin) / 10)
+    return found

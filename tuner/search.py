@@ -1,0 +1,241 @@
+"""Finding the fastest candidate for a problem on a device, within a budget, and writing down all that was learnt."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from tilewright.backends.protocol import Device
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.choose import forget
+from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
+from tilewright.tuner.past import Past
+from tilewright.tuner.prepare import VENDOR, Candidate
+from tilewright.tuner.records import Record, clearly_faster
+from tilewright.tuner.store import Store, default_store
+
+EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.inf}
+"""Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
+
+FOREVER = 1e9  # seconds; a record cannot say infinity
+FINALISTS = 3
+
+
+class Measurer(Protocol):
+    """What a search needs of `measure.Supervisor`."""
+
+    def measure(
+        self, problem: Problem, candidate: Candidate, seconds: float, best: float, patience: float
+    ) -> Measurement: ...
+
+    def compare(
+        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float
+    ) -> list[Measurement]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a search stands: for progress bars."""
+
+    problem: Problem
+    device: str
+    trials: int
+    candidate: str  # now being measured
+    best: Record | None
+    elapsed: float  # seconds
+    allotted: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a search ended.
+
+    `stopped` is "settled" (no improvement is expected), "budget", "records" (nothing had to be measured) or "failed"
+    (`reason` says why). `baseline` is the vendor's time, or without one the default's, from the same comparison as
+    `best`. `changed` names the fields of the fingerprint, or "kernel", whose change made old records void.
+    """
+
+    problem: Problem
+    device: str
+    best: Record | None
+    baseline: Record | None
+    trials: tuple[Record, ...]
+    stopped: str
+    reason: str = ""
+    changed: tuple[str, ...] = ()
+
+
+def allotment(effort: str, budget: float | None) -> float:
+    """Seconds for a search. Raises ValueError for an unknown effort or a budget that is no positive number."""
+    if effort not in EFFORTS:
+        raise ValueError(f"there is no effort {effort!r}; there are {', '.join(EFFORTS)}")
+    if budget is None:
+        return EFFORTS[effort]
+    if not isinstance(budget, int | float) or not (math.isfinite(budget) and budget > 0):
+        raise ValueError(f"a budget is a positive number of seconds, not {budget!r}")
+    return min(float(budget), EFFORTS[effort])
+
+
+def tune(
+    problem: Problem, device: Device, *, effort: str = "quick", budget: float | None = None,
+    progress: Callable[[Status], None] | None = None,
+) -> Result:  # fmt: skip
+    """Search the candidates for `problem` on `device`, unless the records say that this was done already.
+
+    `budget` in seconds caps the effort. Everything measured is kept, also when interrupted. Raises ValueError for a
+    bad effort or budget; what a candidate does wrong is in the records, never raised.
+    """
+    return Search(problem, device, effort, allotment(effort, budget), progress or (lambda status: None)).run()
+
+
+class Search:
+    """One search. `store`, `measurer` and `clock` are the process's own unless a test brings others."""
+
+    def __init__(
+        self, problem: Problem, device: Device, effort: str, allotted: float, progress: Callable[[Status], None],
+        store: Store | None = None, measurer: Measurer | None = None, clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self.problem, self.device, self.effort, self.allotted = problem, device, effort, min(allotted, FOREVER)
+        self.store = store or default_store()
+        self.measurer: Measurer = measurer or supervisor(device.name)
+        self._progress, self._clock, self._start = progress, clock, clock()
+        self.store.refresh()
+        self.past = Past(problem, device, self.store)
+        self._trials: list[Record] = []
+
+    def run(self) -> Result:
+        if self.past.suffices(list(EFFORTS), self.effort, self.allotted):
+            return self._result("records")
+        stopped, reason = "interrupted", ""
+        try:
+            stopped = self._explore()
+            self._finals()
+        except Unmeasurable as error:
+            stopped, reason = "failed", str(error)
+        finally:
+            self._close(stopped, reason)
+        return self._result(stopped, reason)
+
+    def _explore(self) -> str:
+        """Measure one candidate after the other. Returns why it stopped: "settled" or "budget"."""
+        for candidate in self.past.first():
+            self._measure(candidate, math.inf)
+        from tilewright.tuner.suggest import Suggester  # Optuna takes a third of a second: only when a search starts
+
+        seed = int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
+        suggester = Suggester(self.past.candidates(), seed)
+        for record in list(self.past.known.values()):
+            suggester.tell(Candidate(record.kernel, record.config), record.seconds if record.status == "ok" else None)
+        patience = math.inf if self.effort == "exhaustive" else max(12, 4 * suggester.tunables)
+        idle = 0
+        while len(suggester) and idle < patience:
+            if self._left() <= self._reserve():
+                return "budget"
+            candidate = suggester.ask()
+            before = self._best()
+            record = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
+            if record is None:
+                return "budget"
+            suggester.tell(candidate, record.seconds if record.status == "ok" else None)
+            better = record.status == "ok" and (before is None or clearly_faster(record, before))
+            idle = 0 if better else idle + 1
+        return "settled"
+
+    def _measure(self, candidate: Candidate, patience: float) -> Record | None:
+        """Measure and write down; None where there was no time to find out."""
+        best = self._best()
+        self._tell(candidate.name)
+        seconds = min(max(self.allotted / 20, 0.02), 0.2)
+        fastest = best.seconds if best else math.inf
+        taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience)
+        return None if taken.status == "cut" else self._record(candidate, taken, "screen", "")
+
+    def _finals(self) -> None:
+        """Measure the best few, the vendor and the default in turns, so that the winner wins by more than noise."""
+        able = sorted((r for r in self.past.known.values() if r.status == "ok"), key=lambda r: r.seconds)
+        names = [r.name for r in able]
+        few = [Candidate(r.kernel, r.config) for r in able[:FINALISTS]]
+        few += [c for c in (self.past.vendor, self.past.default) if c is not None and c.name in names and c not in few]
+        if not few:
+            return
+        self._tell("finals")
+        left = max(self._left(), 0.05)
+        seconds = min(1.0, left / 2, 0.2 * len(few))
+        taken = self.measurer.compare(self.problem, few, seconds, able[0].seconds, max(left, 1.0) + 2.0)
+        session = uuid.uuid4().hex[:12]
+        for candidate, measurement in zip(few, taken, strict=False):
+            self._record(candidate, measurement, "final", session)
+
+    def _record(self, candidate: Candidate, taken: Measurement, stage: str, session: str) -> Record:
+        record = self._blank(
+            "trial", kernel=candidate.kernel, config=candidate.config, default=candidate == self.past.default,
+            text=self.past.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
+            spread=taken.spread, rounds=taken.rounds, error=taken.error, stage=stage, session=session,
+        )  # fmt: skip
+        self.store.append(record)
+        self._trials.append(record)
+        if stage == "screen":
+            self.past.learn(record)
+            self._tell(candidate.name)
+        return record
+
+    def _close(self, stopped: str, reason: str) -> None:
+        details = {
+            "stopped": stopped, "reason": reason, "effort": self.effort, "allotted": self.allotted,
+            "trials": len(self._trials), "space": self.past.space_hash(), "problem": plain(self.problem.to_json()),
+        }  # fmt: skip
+        self.store.append(self._blank("search", details=details))
+        forget()
+
+    def _blank(self, kind: str, **fields: Any) -> Record:
+        problem, device = self.problem, self.device
+        return Record(
+            kind, device.name, device.fingerprint, problem.key, problem.family, problem.title, problem.space, **fields
+        )
+
+    def _result(self, stopped: str, reason: str = "") -> Result:
+        best, baseline = verdict(self.store, self.problem, self.device)
+        if best is None and not reason:
+            failed = next((r for r in self.past.known.values() if r.status == "failed"), None)
+            stopped, reason = "failed", failed.reason if failed else "no kernel applies to this problem on this device"
+        trials, changed = tuple(self._trials), tuple(self.past.changed)
+        return Result(self.problem, self.device.name, best, baseline, trials, stopped, reason, changed)
+
+    def _best(self) -> Record | None:
+        return min((r for r in self.past.known.values() if r.status == "ok"), key=lambda r: r.seconds, default=None)
+
+    def _left(self) -> float:
+        return self.allotted - (self._clock() - self._start)
+
+    def _reserve(self) -> float:
+        """Seconds kept for the finals."""
+        return min(0.5, 0.15 * self.allotted)
+
+    def _tell(self, candidate: str) -> None:
+        elapsed = self._clock() - self._start
+        trials, best = len(self._trials), self._best()
+        self._progress(Status(self.problem, self.device.name, trials, candidate, best, elapsed, self.allotted))
+
+
+def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | None, Record | None]:
+    """The record to use, and what it is to be compared with: the vendor, else the default, from the same session."""
+    best = store.best(problem.key, device.fingerprint)
+    if best is None:
+        return None, None
+    rows = [r for r in store.trials(problem.key, device.fingerprint) if r.status == "ok" and r.session == best.session]
+    vendor = [r for r in rows if r.kernel == VENDOR]
+    return best, next(reversed(vendor or [r for r in rows if r.default]), None)
+
+
+def plain(data: Any) -> Any:
+    """JSON has no infinity and no NaN: they become strings."""
+    if isinstance(data, dict):
+        return {k: plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(v) for v in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data

@@ -1,0 +1,126 @@
+"""The worker process: `python -m tilewright.tuner.worker DEVICE`. One JSON line in, some out, until the input ends.
+
+It imports no more than NumPy, the device's backend and the kernels. Kernels, drivers and compilers may print what they
+like, hang or abort: answers go through a copy of stdout that nothing else knows, and the parent watches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from tilewright.backends.protocol import CompileError, Device, TilewrightError
+from tilewright.backends.registry import get_device
+from tilewright.backends.roundtrip import roundtrip
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.bench import Bench
+from tilewright.tuner.check import WrongResult
+from tilewright.tuner.prepare import Candidate
+from tilewright.tuner.roof import measure_roof
+
+
+class Worker:
+    """Answers requests about one device."""
+
+    def __init__(self, device: Device, send: Any) -> None:
+        self._device, self._send = device, send
+        self._bench: Bench | None = None
+        self._problem: dict[str, Any] | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"ok": True, **getattr(self, f"_{request['op']}")(request)}
+        except WrongResult as error:
+            return {"ok": False, "reason": f"wrong result: {error}"}
+        except CompileError as error:
+            return {"ok": False, "reason": f"does not compile: {_first_error(error)}"}
+        except MemoryError:
+            return {"ok": False, "reason": "out of memory on the host"}
+        except TilewrightError as error:
+            return {"ok": False, "reason": f"{type(error).__name__}: {error}"}
+        except Exception as error:  # whatever a plug-in raises is that candidate's failure, told to the parent
+            return {"ok": False, "reason": f"{type(error).__name__}: {error}"}
+
+    def _current(self, request: dict[str, Any]) -> Bench:
+        """The bench of the request's problem, kept until another problem comes."""
+        if self._bench is None or request["problem"] != self._problem:
+            self._bench = None  # frees the buffers first
+            self._stage("prepare")
+            self._bench = Bench(Problem.from_json(request["problem"]), self._device, self._stage)
+            self._problem = request["problem"]
+        return self._bench
+
+    def _stage(self, name: str) -> None:
+        self._send({"stage": name})
+
+    def _measure(self, request: dict[str, Any]) -> dict[str, Any]:
+        candidate = Candidate(request["kernel"], request["config"])
+        return asdict(self._current(request).measure(candidate, request["seconds"], request["best"] or float("inf")))
+
+    def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
+        candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]
+        timings = self._current(request).compare(candidates, request["seconds"])
+        return {"timings": [asdict(t) for t in timings]}
+
+    def _numpy(self, request: dict[str, Any]) -> dict[str, Any]:
+        bench = self._current(request)
+        self._stage("run")
+        return {"seconds": bench.numpy_seconds(request["seconds"])}
+
+    def _roof(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._stage("run")
+        return {"roof": measure_roof(self._device, request["seconds"])}
+
+    def _probe(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._stage("build")
+        return {"trouble": roundtrip(self._device)}
+
+
+def _first_error(error: CompileError) -> str:
+    """The compiler's first line that says error, else its first line."""
+    lines = [line.strip() for line in (error.log or str(error)).splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else str(error))[:300]
+
+
+def _requests() -> queue.SimpleQueue[str]:
+    """Lines of stdin. When it ends the parent is gone, and so are we, even if a kernel hangs in the main thread."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def main(name: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it decides what is kept
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def send(message: dict[str, Any]) -> None:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+
+    lines = _requests()
+    try:
+        device = get_device(name)
+    except (TilewrightError, ValueError) as error:
+        send({"ok": False, "reason": str(error)})
+        return
+    worker = Worker(device, send)
+    send({"ok": True})
+    while True:
+        send(worker.answer(json.loads(lines.get())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,49 @@
+"""How good a time is: against the device's measured roof, and in the units people use."""
+
+from __future__ import annotations
+
+from tilewright.backends.protocol import Device
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.measure import supervisor
+from tilewright.tuner.records import Record
+from tilewright.tuner.store import Store
+
+ROOF_SECONDS = 1.0
+
+
+def roof(device: Device, store: Store) -> dict[str, float]:
+    """The device's roof (see `roof.measure_roof`): from its record, else measured now. Raises Unmeasurable."""
+    record = store.roof(device.fingerprint)
+    if record is None:
+        values = supervisor(device.name).roof(ROOF_SECONDS)
+        record = Record("roof", device.name, device.fingerprint, title="roof", details=dict(values))
+        store.append(record)
+    return record.details
+
+
+def least_seconds(problem: Problem, roof: dict[str, float]) -> float:
+    """The problem at the roof: its bytes at triad bandwidth, or its operations at the multiply-add rate if longer."""
+    dtype = "float64" if problem.outputs[0].dtype == "float64" else "float32"
+    moving = problem.nbytes / roof["triad_bytes_per_second"]
+    madds = roof.get(f"{dtype}_madds_per_second", 0.0)
+    return max(moving, problem.operations / (2 * madds)) if madds else moving
+
+
+def share_of_roof(problem: Problem, seconds: float, roof: dict[str, float]) -> float:
+    """Above 1 where the data stays in the caches, which the triad's does not."""
+    return least_seconds(problem, roof) / seconds
+
+
+def rate(problem: Problem, seconds: float) -> str:
+    """GFLOP/s of a multiplication, GB/s of anything else."""
+    if problem.kind == "matmul":
+        return f"{problem.operations / seconds / 1e9:.1f} GFLOP/s"
+    return f"{problem.nbytes / seconds / 1e9:.1f} GB/s"
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
