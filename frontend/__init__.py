@@ -106,8 +106,10 @@ from tilewright.elementwise import (
     where,
 )
 from tilewright.evaluation import can_cast, eval, result_type
+from tilewright.explain import explain
 from tilewright.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
+from tilewright.jit import jit
 from tilewright.linalg import matmul, matrix_transpose, tensordot, vecdot
 from tilewright.manipulation import (
     broadcast_arrays,
@@ -189,10 +191,10 @@ __all__ = [
     "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool",
     "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil", "clip", "complex64", "complex128",
     "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "devices",
-    "diff", "divide", "e", "empty", "empty_like", "equal", "erf", "eval", "exp", "expand_dims", "expm1", "eye",
+    "diff", "divide", "e", "empty", "empty_like", "equal", "erf", "eval", "exp", "expand_dims", "explain", "expm1", "eye",
     "fallbacks", "fft", "finfo", "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack",
     "full", "full_like", "get_default_device", "greater", "greater_equal", "hypot", "iinfo", "imag", "inf", "int8",
-    "int16", "int32", "int64", "isdtype", "isfinite", "isinf", "isnan", "less", "less_equal", "linalg", "linspace",
+    "int16", "int32", "int64", "isdtype", "isfinite", "isinf", "isnan", "jit", "less", "less_equal", "linalg", "linspace",
     "log", "log1p", "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
     "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan",
     "negative", "newaxis", "nextafter", "nonzero", "not_equal", "ones", "ones_like", "permute_dims", "pi", "positive",

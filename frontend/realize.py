@@ -75,10 +75,9 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
     Raises TracedValueError inside a function being traced, and whatever the device raises; then nothing has changed.
     """
     pending = [node for node in nodes if node.op != "buffer"]
+    if len(pending) < len(nodes) and any([n.op == "buffer" and n.arg.buffer is None for n in nodes]):
+        raise TracedValueError()
     if not pending:
-        for node in nodes:
-            if node.arg.buffer is None:
-                raise TracedValueError()
         return
     with _lock:
         graph = Graph([node for node in pending if node.op != "buffer"])  # another thread may have been first

@@ -40,7 +40,7 @@ def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Nod
 
 def settle(nodes: Sequence[Node], device: Device) -> None:
     """Turn every node into a leaf. Complex ones, which no kernel takes, are views of leaves: the host copies them."""
-    native = [n for n in nodes if n.op != "buffer" and KINDS[n.dtype] != "c"]
+    native = [n for n in nodes if n.op == "buffer" or KINDS[n.dtype] != "c"]
     if native:
         realize(native, device)
     for node in nodes:
