@@ -1,0 +1,1 @@
+"""Real programs (digits, photo) and side-by-side measurements (`python -m benchmarks`)."""
