@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from tilewright.backends import registry
@@ -13,23 +12,19 @@ _chosen: Device | None = None
 
 def resolve(device: Any = None) -> Device:
     """The device of that name; None is the default device. Raises ValueError for an unknown name."""
+    global _chosen
     if device is None:
-        return _chosen or _default()
+        if _chosen is None:
+            _chosen = registry.get_device(registry.default_device_name())
+        return _chosen
     if not isinstance(device, str):
         raise TypeError(f"a device is named by a string such as 'cpu' or 'opencl:0', not {device!r}")
     return registry.get_device(device)
 
 
-def _default() -> Device:
-    global _chosen
-    name = os.environ.get("TILEWRIGHT_DEVICE")
-    _chosen = registry.get_device(name) if name else registry.default_device()
-    return _chosen
-
-
 def devices() -> list[str]:
     """The names of all usable devices, such as ["cpu", "opencl:0"]."""
-    return [found.name for found in registry.discover() if found.device is not None]
+    return registry.usable_names()
 
 
 def set_default_device(device: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
 from tilewright.kernels.node import Node, View
+from tilewright.leaf import is_traced
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window
 from tilewright.transfer import HostArray, host, read, upload
 from tilewright.views import Shape, whole
@@ -199,9 +200,12 @@ def _places(item: Any, extent: int, stride: int, axis: int, device: Device) -> N
 
 
 def check_range(node: Node, extent: int, axis: int, device: Device) -> None:
-    """Raise IndexError if an index on the device is out of range, which is found out by evaluating it."""
+    """Raise IndexError if an index on the device is out of range, which is found out by evaluating it.
+
+    Inside `jit` there is nothing to evaluate yet: the kernel then takes the nearest element that exists.
+    """
     size = prod(node.shape)
-    if size == 0:
+    if size == 0 or is_traced(node):
         return
     wide = cast(node, "int64", device)
     beyond = binary("or", binary("lt", wide, -extent, device), binary("ge", wide, extent, device), device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilewright.backends.protocol import Buffer, Device
+from tilewright.kernels.node import Node, toposort
 
 
 class Leaf:
@@ -30,3 +31,8 @@ class TracedValueError(TypeError):
             "a jit function needed an array's value while it was being traced (bool(), float(), an index, a mask, "
             "an operation the host must do): move this out of the function, or write it with where()"
         )
+
+
+def is_traced(node: Node) -> bool:
+    """Whether `node` depends on an argument of a function that is being traced."""
+    return any(n.op == "buffer" and n.arg.buffer is None for n in toposort([node]))

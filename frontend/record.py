@@ -62,7 +62,12 @@ def rule_of(op: str, a: str, b: Any, device: Device) -> Rule:
     key = (op, a, b, device.name)
     rule = _rules.get(key)
     if rule is None:
-        joined = weak(a, b, device) if isinstance(b, type) else narrow(promote(a, b), device)
+        if isinstance(b, type):
+            joined = weak(a, b, device)
+        elif op in _FLOAT and op != "div":  # each as the float it becomes, then together
+            joined = promote(floating(a, device), floating(b, device))
+        else:
+            joined = narrow(promote(a, b), device)
         rule = _rules[key] = _make_rule(op, joined, device, f"{a} and {b.__name__ if isinstance(b, type) else b}")
     return rule
 

@@ -13,7 +13,7 @@ from tilewright.dtypes import KINDS, narrow, object_of, supported
 from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
-from tilewright.realize import realize
+from tilewright.realize import become_leaf, realize
 from tilewright.views import row_major
 
 HostArray = np.ndarray[Any, Any]
@@ -40,13 +40,11 @@ def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Nod
 
 def settle(nodes: Sequence[Node], device: Device) -> None:
     """Turn every node into a leaf. Complex ones, which no kernel takes, are views of leaves: the host copies them."""
-    native = [n for n in nodes if n.op == "buffer" or KINDS[n.dtype] != "c"]
-    if native:
-        realize(native, device)
+    realize([n for n in nodes if n.op == "buffer" or KINDS[n.dtype] != "c"], device)
     for node in nodes:
         if node.op != "buffer":
             leaf = upload(read(node, device), node.dtype, device, "copy")
-            node.arg, node.src, node.op = leaf.arg, (), "buffer"
+            become_leaf(node, leaf.arg.buffer, device)
 
 
 def read(node: Node, device: Device, view: View | None = None) -> HostArray:
