@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from tilewright.backends import host
-from tilewright.backends.arguments import check_range
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
 from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
 from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.launching import check_range
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
     Buffer,

@@ -9,9 +9,9 @@ import numpy as np
 import pyopencl as cl
 from pyopencl import _cl
 from tilewright.backends import host
-from tilewright.backends.arguments import check_arguments, check_range, pack_value
 from tilewright.backends.dialect import assemble, digest, parameters, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
     Argument,
@@ -69,9 +69,8 @@ class OpenclLaunch:
         if parameter.access != "value":
             self._kernel.set_arg(index, argument.handle)  # type: ignore[union-attr]
         else:
-            self._kernel._set_arg_buf(
-                index, pack_value(parameter.dtype, argument)
-            )  # set_arg would take 100 times as long
+            kernel: Any = self._kernel  # PyOpenCL's stubs leave the method out; set_arg would take thirty times as long
+            kernel._set_arg_buf(index, pack_value(parameter.dtype, argument))
         self._arguments[index] = argument
 
 
@@ -85,16 +84,6 @@ class OpenclProgram:
             return OpenclLaunch(self, grid, arguments)
         except cl.Error as error:
             raise self.device.translated(error, f"binding {self.source.entry}") from None
-
-
-class OpenclReplay:
-    def __init__(self, launches: Sequence[Launch], flush: Callable[[], None]) -> None:
-        self._launches, self._flush = tuple(launches), flush
-
-    def __call__(self) -> None:
-        for launch in self._launches:
-            launch()
-        self._flush()
 
 
 class OpenclDevice:
@@ -183,7 +172,8 @@ class OpenclDevice:
         except cl.Error:
             log = str(program.get_build_info(self.handle, cl.program_build_info.LOG)).strip()
             raise CompileError(f"{self.name} refused a kernel:", log) from None
-        return bytes(program.get_info(cl.program_info.BINARIES)[0])
+        binaries: Any = program.get_info(cl.program_info.BINARIES)
+        return bytes(binaries[0])
 
     def load(self, binary: bytes, source: Source) -> Program:
         try:
@@ -197,8 +187,8 @@ class OpenclDevice:
         """None: OpenCL has no library that every platform brings."""
         return None
 
-    def capture(self, launches: Sequence[Launch]) -> OpenclReplay:
-        return OpenclReplay(launches, self.queue.flush)
+    def capture(self, launches: Sequence[Launch]) -> SequentialReplay:
+        return SequentialReplay(launches, self.queue.flush)
 
     def time(self, launch: Launch, repeats: int) -> list[float]:
         """From the device's own profile of each run."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Buffer, Device, Parameter, Source
@@ -55,7 +54,9 @@ def download(device: Device, buffer: Buffer, dtype: Any) -> Any:
     return np.frombuffer(device.read(buffer, buffer.nbytes), dtype)
 
 
-def run(device: Device, what: Source, outputs: list[tuple[int, Any]], inputs: list[Any], n: int, *values: Any) -> list[Any]:
+def run(
+    device: Device, what: Source, outputs: list[tuple[int, Any]], inputs: list[Any], n: int, *values: Any
+) -> list[Any]:
     """Launch over n elements; outputs are (count, NumPy dtype)."""
     targets = [device.allocate(count * np.dtype(dtype).itemsize) for count, dtype in outputs]
     sources = [upload(device, data) for data in inputs]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tests.backends.sources import c_types, run, source
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels.ops import OPS, Op
+
+from tests.backends.sources import c_types, run, source
 
 EXACT = {"add", "sub", "mul", "div", "floordiv", "mod", "neg", "abs", "sign", "max", "min", "floor", "ceil", "trunc",
          "round", "copysign", "nextafter", "where"}  # fmt: skip
@@ -33,7 +33,25 @@ def special_values(dtype: str) -> Any:
 
     info = ml_dtypes.finfo(np_dtype)
     tiny, least, largest = float(info.tiny), float(info.smallest_subnormal), float(info.max)
-    positive = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1e-3, 7.25, 88.0, 710.0, 1e4, tiny, 3 * least, least, largest, np.inf]
+    positive = [
+        0.0,
+        1.0,
+        0.5,
+        1.5,
+        2.5,
+        3.0,
+        0.1,
+        1e-3,
+        7.25,
+        88.0,
+        710.0,
+        1e4,
+        tiny,
+        3 * least,
+        least,
+        largest,
+        np.inf,
+    ]
     values = [sign * value for value in positive for sign in (1.0, -1.0)]
     return np.array([*values, np.nan], np.float64).astype(np_dtype)
 
@@ -90,7 +108,7 @@ def integer_power(x: Any, y: Any) -> Any:
 
 
 def disagreement(op: Op, dtype: str, got: Any, data: list[Any]) -> str:
-    """"" if `got` is right, else the first operands for which it is wrong."""
+    """ "" if `got` is right, else the first operands for which it is wrong."""
     want = expected(op, dtype, data)
     kind = DTYPES[dtype].kind
     if op.result == "bool" or kind != "f":
