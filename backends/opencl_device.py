@@ -43,26 +43,34 @@ _NO_MEMORY = (
 class OpenclLaunch:
     """A kernel object of its own, with its arguments set. Enqueues and returns."""
 
-    __slots__ = ("_arguments", "_device", "_global", "_kernel", "_local", "_program", "_queue")
+    __slots__ = ("_arguments", "_device", "_empty", "_global", "_kernel", "_local", "_program", "_queue")
 
     def __init__(self, program: OpenclProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
         self._program, self._device, self._queue = program, program.device, program.device.queue
         self._kernel = cl.Kernel(program.binary, program.source.entry)
         self._local = program.source.group
         self._global = tuple(n * size for n, size in zip(grid, self._local, strict=True))
+        self._empty = 0 in grid  # nothing to do; OpenCL 1.2 refuses it, and PoCL 3.0 ends the process with SIGFPE
         self._arguments: list[Argument] = list(arguments)
         for index, argument in enumerate(arguments):
             self.set(index, argument)
 
     def __call__(self) -> None:
+        if self._empty:
+            return
         try:
             _cl.enqueue_nd_range_kernel(self._queue, self._kernel, self._global, self._local)
         except cl.Error as error:
-            if 0 not in self._global:  # an empty grid is nothing to do, and OpenCL 1.2 refuses it
-                raise self._device.translated(error, f"launch of {self._program.source.entry}") from None
+            raise self._device.translated(error, f"launch of {self._program.source.entry}") from None
 
-    def enqueue(self, queue: cl.CommandQueue) -> cl.Event:
-        return cl.enqueue_nd_range_kernel(queue, self._kernel, self._global, self._local)
+    def seconds(self, queue: cl.CommandQueue, repeats: int) -> list[float]:
+        """By the profile that `queue` takes of each run."""
+        if self._empty:
+            return [1e-9] * repeats
+        run = (queue, self._kernel, self._global, self._local)
+        events = [cl.enqueue_nd_range_kernel(*run) for _ in range(repeats)]
+        queue.finish()
+        return [1e-9 * max(event.profile.end - event.profile.start, 1) for event in events]
 
     def set(self, index: int, argument: Argument) -> None:
         parameter = self._program.source.parameters[index]
@@ -198,9 +206,7 @@ class OpenclDevice:
             self._timing_queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
         self.queue.finish()
         try:
-            events = [launch.enqueue(self._timing_queue) for _ in range(repeats)]
-            self._timing_queue.finish()
-            return [1e-9 * max(event.profile.end - event.profile.start, 1) for event in events]
+            return launch.seconds(self._timing_queue, repeats)
         except cl.Error as error:
             raise self.translated(error, "timing") from None
 
