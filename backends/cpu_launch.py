@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tilewright.backends.arguments import check_arguments, pack_value
+from tilewright.backends.launching import check_arguments, pack_value
 from tilewright.backends.protocol import Argument, Launch, Source
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyopencl as cl
 from pyopencl import _cl
 from tilewright.backends import host
-from tilewright.backends.arguments import check_arguments, check_range, pack_value
 from tilewright.backends.dialect import assemble, digest, parameters, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
     Argument,
@@ -43,35 +43,42 @@ _NO_MEMORY = (
 class OpenclLaunch:
     """A kernel object of its own, with its arguments set. Enqueues and returns."""
 
-    __slots__ = ("_arguments", "_device", "_global", "_kernel", "_local", "_program", "_queue")
+    __slots__ = ("_arguments", "_device", "_empty", "_global", "_kernel", "_local", "_program", "_queue")
 
     def __init__(self, program: OpenclProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
         self._program, self._device, self._queue = program, program.device, program.device.queue
         self._kernel = cl.Kernel(program.binary, program.source.entry)
         self._local = program.source.group
         self._global = tuple(n * size for n, size in zip(grid, self._local, strict=True))
+        self._empty = 0 in grid  # nothing to do; OpenCL 1.2 refuses it, and PoCL 3.0 ends the process with SIGFPE
         self._arguments: list[Argument] = list(arguments)
         for index, argument in enumerate(arguments):
             self.set(index, argument)
 
     def __call__(self) -> None:
+        if self._empty:
+            return
         try:
             _cl.enqueue_nd_range_kernel(self._queue, self._kernel, self._global, self._local)
         except cl.Error as error:
-            if 0 not in self._global:  # an empty grid is nothing to do, and OpenCL 1.2 refuses it
-                raise self._device.translated(error, f"launch of {self._program.source.entry}") from None
+            raise self._device.translated(error, f"launch of {self._program.source.entry}") from None
 
-    def enqueue(self, queue: cl.CommandQueue) -> cl.Event:
-        return cl.enqueue_nd_range_kernel(queue, self._kernel, self._global, self._local)
+    def seconds(self, queue: cl.CommandQueue, repeats: int) -> list[float]:
+        """By the profile that `queue` takes of each run."""
+        if self._empty:
+            return [1e-9] * repeats
+        run = (queue, self._kernel, self._global, self._local)
+        events = [cl.enqueue_nd_range_kernel(*run) for _ in range(repeats)]
+        queue.finish()
+        return [1e-9 * max(event.profile.end - event.profile.start, 1) for event in events]
 
     def set(self, index: int, argument: Argument) -> None:
         parameter = self._program.source.parameters[index]
         if parameter.access != "value":
             self._kernel.set_arg(index, argument.handle)  # type: ignore[union-attr]
         else:
-            self._kernel._set_arg_buf(
-                index, pack_value(parameter.dtype, argument)
-            )  # set_arg would take 100 times as long
+            kernel: Any = self._kernel  # PyOpenCL's stubs leave the method out; set_arg would take thirty times as long
+            kernel._set_arg_buf(index, pack_value(parameter.dtype, argument))
         self._arguments[index] = argument
 
 
@@ -85,16 +92,6 @@ class OpenclProgram:
             return OpenclLaunch(self, grid, arguments)
         except cl.Error as error:
             raise self.device.translated(error, f"binding {self.source.entry}") from None
-
-
-class OpenclReplay:
-    def __init__(self, launches: Sequence[Launch], flush: Callable[[], None]) -> None:
-        self._launches, self._flush = tuple(launches), flush
-
-    def __call__(self) -> None:
-        for launch in self._launches:
-            launch()
-        self._flush()
 
 
 class OpenclDevice:
@@ -183,7 +180,8 @@ class OpenclDevice:
         except cl.Error:
             log = str(program.get_build_info(self.handle, cl.program_build_info.LOG)).strip()
             raise CompileError(f"{self.name} refused a kernel:", log) from None
-        return bytes(program.get_info(cl.program_info.BINARIES)[0])
+        binaries: Any = program.get_info(cl.program_info.BINARIES)
+        return bytes(binaries[0])
 
     def load(self, binary: bytes, source: Source) -> Program:
         try:
@@ -197,8 +195,8 @@ class OpenclDevice:
         """None: OpenCL has no library that every platform brings."""
         return None
 
-    def capture(self, launches: Sequence[Launch]) -> OpenclReplay:
-        return OpenclReplay(launches, self.queue.flush)
+    def capture(self, launches: Sequence[Launch]) -> SequentialReplay:
+        return SequentialReplay(launches, self.queue.flush)
 
     def time(self, launch: Launch, repeats: int) -> list[float]:
         """From the device's own profile of each run."""
@@ -208,9 +206,7 @@ class OpenclDevice:
             self._timing_queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
         self.queue.finish()
         try:
-            events = [launch.enqueue(self._timing_queue) for _ in range(repeats)]
-            self._timing_queue.finish()
-            return [1e-9 * max(event.profile.end - event.profile.start, 1) for event in events]
+            return launch.seconds(self._timing_queue, repeats)
         except cl.Error as error:
             raise self.translated(error, "timing") from None
 

@@ -1,13 +1,13 @@
-"""What every device does with the arguments of a bind: check them, and turn numbers into bytes."""
+"""What the devices' launches share: arguments checked and turned into bytes, and several launches as one."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tilewright.backends.protocol import Argument, Buffer, LaunchError, Parameter
+from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter
 
 _PACK: dict[str, Callable[..., bytes]] = {
     "int64": struct.Struct("=q").pack,
@@ -41,3 +41,14 @@ def check_range(buffer: Buffer, nbytes: int, offset: int) -> None:
     if offset < 0 or nbytes < 0 or offset + nbytes > buffer.nbytes:
         name = buffer.device.name
         raise LaunchError(f"{name}: {nbytes} bytes at {offset} do not lie in a buffer of {buffer.nbytes} bytes")
+
+
+class SequentialReplay:
+    """Launches one after the other, and `finish` behind them: a Replay where the device has nothing faster."""
+
+    def __init__(self, launches: Sequence[Launch], finish: Callable[[], None] | None = None) -> None:
+        self._calls: tuple[Callable[[], None], ...] = (*launches, *([finish] if finish else []))
+
+    def __call__(self) -> None:
+        for call in self._calls:
+            call()

@@ -1,0 +1,117 @@
+/* CUDA C++, compiled by NVRTC without any #include. Everything that is CUDA's own stands in the one block below, so that
+   an emulation can put its twins there and compile the rest as plain C++. */
+typedef unsigned char b8;
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef long long i64;
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef float f32;
+typedef double f64;
+typedef u16 f16;
+typedef u16 bf16;
+
+#define HAS_F64 1
+#define CPU_GROUPS 0
+#define GLOBAL
+
+#ifndef TILEWRIGHT_EMULATED
+#define DEVICE static __device__ __forceinline__
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#define BARRIER() __syncthreads()
+#define GROUP_0 blockIdx.x
+#define GROUP_1 blockIdx.y
+#define GROUP_2 blockIdx.z
+#define LOCAL_0 threadIdx.x
+#define LOCAL_1 threadIdx.y
+#define LOCAL_2 threadIdx.z
+#define LOCAL_SIZE_0 blockDim.x
+#define LOCAL_SIZE_1 blockDim.y
+#define LOCAL_SIZE_2 blockDim.z
+#define UNROLL _Pragma("unroll")
+#define as_u32(x) __float_as_uint(x)
+#define as_f32(x) __uint_as_float(x)
+#endif
+
+#define GROUP(d) GROUP_AXIS(d)
+#define GROUP_AXIS(d) ((i64)GROUP_##d)
+#define LOCAL(d) LOCAL_AXIS(d)
+#define LOCAL_AXIS(d) ((i64)LOCAL_##d)
+#define LOCAL_SIZE(d) LOCAL_SIZE_AXIS(d)
+#define LOCAL_SIZE_AXIS(d) ((i64)LOCAL_SIZE_##d)
+
+#define INF_f32 as_f32(0x7f800000u)
+#define NAN_f32 as_f32(0x7fc00000u)
+#define INF_f64 ((f64)INF_f32)
+#define NAN_f64 ((f64)NAN_f32)
+DEVICE f32 FMA(f32 a, f32 b, f32 c) { return fmaf(a, b, c); }
+DEVICE f64 FMA(f64 a, f64 b, f64 c) { return fma(a, b, c); }
+
+/* The casts choose among C++'s overloads. */
+#define exp_f32(x) expf((f32)(x))
+#define exp_f64(x) exp((f64)(x))
+#define expm1_f32(x) expm1f((f32)(x))
+#define expm1_f64(x) expm1((f64)(x))
+#define exp2_f32(x) exp2f((f32)(x))
+#define exp2_f64(x) exp2((f64)(x))
+#define log_f32(x) logf((f32)(x))
+#define log_f64(x) log((f64)(x))
+#define log1p_f32(x) log1pf((f32)(x))
+#define log1p_f64(x) log1p((f64)(x))
+#define log2_f32(x) log2f((f32)(x))
+#define log2_f64(x) log2((f64)(x))
+#define log10_f32(x) log10f((f32)(x))
+#define log10_f64(x) log10((f64)(x))
+#define sin_f32(x) sinf((f32)(x))
+#define sin_f64(x) sin((f64)(x))
+#define cos_f32(x) cosf((f32)(x))
+#define cos_f64(x) cos((f64)(x))
+#define tan_f32(x) tanf((f32)(x))
+#define tan_f64(x) tan((f64)(x))
+#define asin_f32(x) asinf((f32)(x))
+#define asin_f64(x) asin((f64)(x))
+#define acos_f32(x) acosf((f32)(x))
+#define acos_f64(x) acos((f64)(x))
+#define atan_f32(x) atanf((f32)(x))
+#define atan_f64(x) atan((f64)(x))
+#define sinh_f32(x) sinhf((f32)(x))
+#define sinh_f64(x) sinh((f64)(x))
+#define cosh_f32(x) coshf((f32)(x))
+#define cosh_f64(x) cosh((f64)(x))
+#define tanh_f32(x) tanhf((f32)(x))
+#define tanh_f64(x) tanh((f64)(x))
+#define asinh_f32(x) asinhf((f32)(x))
+#define asinh_f64(x) asinh((f64)(x))
+#define acosh_f32(x) acoshf((f32)(x))
+#define acosh_f64(x) acosh((f64)(x))
+#define atanh_f32(x) atanhf((f32)(x))
+#define atanh_f64(x) atanh((f64)(x))
+#define erf_f32(x) erff((f32)(x))
+#define erf_f64(x) erf((f64)(x))
+#define pow_f32(x, y) powf((f32)(x), (f32)(y))
+#define pow_f64(x, y) pow((f64)(x), (f64)(y))
+#define atan2_f32(x, y) atan2f((f32)(x), (f32)(y))
+#define atan2_f64(x, y) atan2((f64)(x), (f64)(y))
+#define hypot_f32(x, y) hypotf((f32)(x), (f32)(y))
+#define hypot_f64(x, y) hypot((f64)(x), (f64)(y))
+#define fmod_f32(x, y) fmodf((f32)(x), (f32)(y))
+#define fmod_f64(x, y) fmod((f64)(x), (f64)(y))
+#define nextafter_f32(x, y) nextafterf((f32)(x), (f32)(y))
+#define nextafter_f64(x, y) nextafter((f64)(x), (f64)(y))
+#define sqrt_f32(x) sqrtf((f32)(x))
+#define sqrt_f64(x) sqrt((f64)(x))
+#define floor_f32(x) floorf((f32)(x))
+#define floor_f64(x) floor((f64)(x))
+#define ceil_f32(x) ceilf((f32)(x))
+#define ceil_f64(x) ceil((f64)(x))
+#define trunc_f32(x) truncf((f32)(x))
+#define trunc_f64(x) trunc((f64)(x))
+#define rint_f32(x) rintf((f32)(x))
+#define rint_f64(x) rint((f64)(x))
+#define fabs_f32(x) fabsf((f32)(x))
+#define fabs_f64(x) fabs((f64)(x))
+#define copysign_f32(x, y) copysignf((f32)(x), (f32)(y))
+#define copysign_f64(x, y) copysign((f64)(x), (f64)(y))
