@@ -35,11 +35,13 @@
 #define B_DEPTH_OF(e) ((e) / BLOCK_N)
 #endif
 
-/* Beyond the edges factors are 0. */
+/* Beyond k, factors are 0; beyond the last row or column they are that one's again, whose products are not stored. Reading
+   what is there and choosing afterwards keeps the loads free of branches. K is at least 1. */
+DEVICE ACC keep(int inside, ACC value) { return inside ? value : (ACC)0; }
 #define FETCH_A(e, p) \
-    (i0 + A_ROW_OF(e) < M && (p) + A_DEPTH_OF(e) < K ? LOAD_A(b, i0 + A_ROW_OF(e), (p) + A_DEPTH_OF(e)) : (ACC)0)
+    keep((p) + A_DEPTH_OF(e) < K, LOAD_A(b, LEAST(i0 + A_ROW_OF(e), M - 1), LEAST((p) + A_DEPTH_OF(e), K - 1)))
 #define FETCH_B(e, p) \
-    (j0 + B_COLUMN_OF(e) < N && (p) + B_DEPTH_OF(e) < K ? LOAD_B(b, (p) + B_DEPTH_OF(e), j0 + B_COLUMN_OF(e)) : (ACC)0)
+    keep((p) + B_DEPTH_OF(e) < K, LOAD_B(b, LEAST((p) + B_DEPTH_OF(e), K - 1), LEAST(j0 + B_COLUMN_OF(e), N - 1)))
 
 #if PREFETCH
 #define READY_A(e, at) next_a[e]

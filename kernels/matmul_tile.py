@@ -37,6 +37,11 @@ def _threads(config: Config) -> int:
     return int(config["BLOCK_M"]) // int(config["TILE_M"]) * (int(config["BLOCK_N"]) // int(config["TILE_N"]))
 
 
+def _loads(config: Config) -> int:
+    """Elements that each thread brings into shared memory per tile."""
+    return int(config["BLOCK_K"]) * (int(config["BLOCK_M"]) + int(config["BLOCK_N"])) // _threads(config)
+
+
 @dataclass(frozen=True)
 class _Fit:
     """What the rules look at: one problem on one device."""
@@ -62,6 +67,7 @@ class _Fit:
             Rule("fewer threads than a sub-group leave lanes idle", self.fills_subgroup),
             Rule("a thread's columns must be whole runs", self.runs_are_whole),
             Rule("each thread brings an equal number of elements into shared memory", self.divides),
+            Rule("more than 32 loads of a thread at once make long text and spill registers", self.loads_are_few),
             Rule("the tiles of A and B must fit into what a kernel may declare as shared memory", self.fits_shared),
             Rule("a thread has 255 registers, and a group no more than the device's file", self.fits_registers),
             Rule("there are too few blocks to reorder", self.reorders),
@@ -99,6 +105,9 @@ class _Fit:
         uneven = int(c["BLOCK_M"]) * depth % threads or int(c["BLOCK_N"]) * depth % threads
         return not c["SHARED_TILES"] or not uneven
 
+    def loads_are_few(self, c: Config) -> bool:
+        return not c["SHARED_TILES"] or _loads(c) <= 32
+
     def fits_shared(self, c: Config) -> bool:
         width = int(c["BLOCK_M"]) + int(c["BLOCK_N"]) + 2 * self.pads[int(c["SWAP"])]
         fits = int(c["BLOCK_K"]) * width * self.size <= min(self.limits.shared_nbytes, STATIC_SHARED)
@@ -106,7 +115,7 @@ class _Fit:
 
     def fits_registers(self, c: Config) -> bool:
         tile_m, tile_n = int(c["TILE_M"]), int(c["TILE_N"])
-        ahead = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) // _threads(c) if c["PREFETCH"] else 0
+        ahead = _loads(c) if c["PREFETCH"] else 0
         words = (tile_m * tile_n + tile_m + tile_n + ahead) * self.size // 4 + OTHER_REGISTERS
         file = self.limits.registers if self.limits.subgroup > 1 else 0  # only a GPU's threads share one
         return words <= 255 and (not file or words * _threads(c) <= file)
