@@ -54,7 +54,7 @@ class Bench:
         self._host = make_inputs(problem)
         self._inputs = [device.allocate(x.nbytes) for x in self._host]
         for buffer, data in zip(self._inputs, self._host, strict=True):
-            device.write(buffer, memoryview(data.view(np.uint8)))
+            device.write(buffer, data.view(np.uint8))
         self._poison = [poison(o) for o in problem.outputs]
         self._outputs = [device.allocate(len(p)) for p in self._poison]
         self._reference: Reference | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def export_records(file: Path) -> None:
     lines = default_store().lines()
     text = b"".join(line + b"\n" for line in lines)
     if str(file) == "-":
-        click.get_binary_stream("stdout").write(text)
+        sys.stdout.buffer.write(text)
         return
     file.write_bytes(text)
     click.echo(f"{len(lines)} records written to {file}")

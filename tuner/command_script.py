@@ -165,8 +165,9 @@ def _report(
         now, host = again.get(key), numpy.get(key)
         host = host * row.count if host is not None else None
         table.add_row(
-            row.device, row.problem.title, str(row.count), duration(row.seconds), *_against(row.seconds, now and now.seconds),
-            duration(host) if host is not None else "", _ratio(host, now.seconds if now else row.seconds),
+            row.device, row.problem.title, str(row.count), duration(row.seconds),
+            *_against(row.seconds, now.seconds if now else None), duration(host) if host is not None else "",
+            _ratio(host, now.seconds if now else row.seconds),
         )  # fmt: skip
     if len(rows) > SHOWN:
         rest = rows[SHOWN:]
@@ -211,8 +212,9 @@ def _json(
     again = {(r.device, r.problem.key): r.seconds for r in after.rows} if after else {}
     problems = [
         {
-            "device": r.device, "problem": r.problem.key, "title": r.problem.title, "launches": r.count, "before": r.seconds,
-            "after": again.get((r.device, r.problem.key)), "numpy_per_launch": numpy.get((r.device, r.problem.key)),
+            "device": r.device, "problem": r.problem.key, "title": r.problem.title, "launches": r.count,
+            "before": r.seconds, "after": again.get((r.device, r.problem.key)),
+            "numpy_per_launch": numpy.get((r.device, r.problem.key)),
         }
         for r in rows
     ]  # fmt: skip

@@ -109,8 +109,8 @@ def print_table(console: Console, lines: list[Line]) -> None:
         best, base = result.best, result.baseline
         table.add_row(
             result.device, line.label, f"{duration(base.seconds)} {baseline_name(base)}" if base else "failed",
-            duration(best.seconds), f"{base.seconds / best.seconds:.2f}x" if base else "", rate(result.problem, best.seconds),
-            percent(result.problem, best.seconds, line.roof), _winner(best),
+            duration(best.seconds), f"{base.seconds / best.seconds:.2f}x" if base else "",
+            rate(result.problem, best.seconds), percent(result.problem, best.seconds, line.roof), _winner(best),
         )  # fmt: skip
     console.print(table)
     shares = [share_of_roof(x.result.problem, x.result.best.seconds, x.roof) for x in lines if x.result.best and x.roof]

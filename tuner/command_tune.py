@@ -16,7 +16,7 @@ from tilewright.kernels.problem import Problem
 from tilewright.tuner.command_script import tune_script
 from tilewright.tuner.command_show import Display, Line, line_json, make_console, print_table, write_json
 from tilewright.tuner.measure import Unmeasurable
-from tilewright.tuner.search import EFFORTS, Result
+from tilewright.tuner.search import EFFORTS, Result, verdict
 from tilewright.tuner.search import tune as tune_problem
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import default_store
@@ -96,11 +96,31 @@ def _devices(names: tuple[str, ...]) -> list[Device]:
     return found
 
 
+class Purse:
+    """A budget handed out in equal shares: what one problem overruns is taken from the others, so that it holds."""
+
+    def __init__(self, budget: float | None, count: int) -> None:
+        self._budget, self._count, self._left, self._start = budget, count, count, monotonic()
+
+    def share(self) -> float | None:
+        """Seconds for the next problem; None without a budget.
+
+        What was left unused is not handed on: a share that depended on it would differ from time to time, and make
+        a search that was done look too short.
+        """
+        if self._budget is None:
+            return None
+        rest = self._budget - (monotonic() - self._start)
+        share = min(self._budget / self._count, rest / self._left)
+        self._left -= 1
+        return share
+
+
 class _Job:
     """The standard problems of one device, tuned one after the other."""
 
-    def __init__(self, device: Device, display: Display, effort: str, share: float | None) -> None:
-        self.device, self._display, self._effort, self._share = device, display, effort, share
+    def __init__(self, device: Device, display: Display, effort: str, purse: Purse) -> None:
+        self.device, self._display, self._effort, self._purse = device, display, effort, purse
         self.problems = standard(device.limits)
         self.lines: list[Line] = []
         self.roof: dict[str, float] = {}
@@ -116,12 +136,18 @@ class _Job:
             return
         for label, problem in self.problems:
             self._display.begin(f"{self.device.name} {label}", self.roof)
-            result = tune_problem(
-                problem, self.device, effort=self._effort, budget=self._share, progress=self._display.update
-            )
-            self.lines.append(Line(label, result, self.roof))
+            self.lines.append(Line(label, self._tuned(problem), self.roof))
             self._display.end(self.lines[-1])
         self._check_roof()
+
+    def _tuned(self, problem: Problem) -> Result:
+        share = self._purse.share()
+        if share is not None and share <= 0:
+            best, baseline = verdict(default_store(), problem, self.device)
+            return Result(
+                problem, self.device.name, best, baseline, (), "budget", "the budget was spent before its turn"
+            )
+        return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
 
     def _check_roof(self) -> None:
         best = [(x.result.problem, x.result.best.seconds) for x in self.lines if x.result.best and x.result.trials]
@@ -140,9 +166,8 @@ def _tune_standard(
 ) -> int:
     start, interrupted = monotonic(), False
     count = sum(len(standard(d.limits)) for d in devices)
-    share = budget / count if budget is not None else None
-    display = Display(console, count)
-    jobs = [_Job(device, display, effort, share) for device in devices]
+    display, purse = Display(console, count), Purse(budget, count)
+    jobs = [_Job(device, display, effort, purse) for device in devices]
     try:
         with display.running():
             for job in jobs:

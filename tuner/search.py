@@ -139,11 +139,11 @@ class Search:
                 return "budget"
             candidate = suggester.ask()
             before = self._best()
-            record = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
-            if record is None:
+            taken = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
+            if taken is None:
                 return "budget"
-            suggester.tell(candidate, record.seconds if record.status == "ok" else None)
-            better = record.status == "ok" and (before is None or clearly_faster(record, before))
+            suggester.tell(candidate, taken.seconds if taken.status == "ok" else None)
+            better = taken.status == "ok" and (before is None or clearly_faster(taken, before))
             idle = 0 if better else idle + 1
         return "settled"
 
