@@ -34,7 +34,10 @@ def summary(seconds: list[float], error: float = 0.0) -> Timing:
     values = np.asarray(seconds)
     median = float(np.median(values))
     deviation = 1.4826 * float(np.median(np.abs(values - median)))
-    return Timing(median, 1.2533 * deviation / math.sqrt(len(values)), len(values), error)
+    spread = 1.2533 * deviation / math.sqrt(len(values))
+    if len(values) < 3:  # too few to see the noise: one part in fifty is usual
+        spread = max(spread, 0.02 * median)
+    return Timing(median, spread, len(values), error)
 
 
 def run_times(device: Device, launches: tuple[Launch, ...], repeats: int) -> list[float]:
@@ -51,7 +54,7 @@ class Bench:
         self._host = make_inputs(problem)
         self._inputs = [device.allocate(x.nbytes) for x in self._host]
         for buffer, data in zip(self._inputs, self._host, strict=True):
-            device.write(buffer, memoryview(data.view(np.uint8)))
+            device.write(buffer, data.view(np.uint8))
         self._poison = [poison(o) for o in problem.outputs]
         self._outputs = [device.allocate(len(p)) for p in self._poison]
         self._reference: Reference | None = None
@@ -88,13 +91,13 @@ class Bench:
         """
         bound = self._ready(candidate)
         self._stage("run")
-        start = perf_counter()
-        times = run_times(self.device, bound.launches, 1)  # warm-up: not counted below
-        if times[0] > HOPELESS * best:
-            again = run_times(self.device, bound.launches, 2)
-            if min(again) > HOPELESS * best:
-                return summary(again, self._checked[candidate.name])
-        times = run_times(self.device, bound.launches, 3)
+        error, start = self._checked[candidate.name], perf_counter()
+        first = run_times(self.device, bound.launches, 1)
+        if first[0] > seconds:  # so long that a warm-up changes nothing
+            return summary(first, error)
+        if first[0] > HOPELESS * best and min(again := run_times(self.device, bound.launches, 2)) > HOPELESS * best:
+            return summary(again, error)
+        times = run_times(self.device, bound.launches, 3)  # the first was the warm-up
         while len(times) < 1000:
             left = seconds - (perf_counter() - start)
             cost = (perf_counter() - start) / (len(times) + 1)  # wall time of a round, overhead included
@@ -102,23 +105,27 @@ class Bench:
             if repeats < 1:
                 break
             times += run_times(self.device, bound.launches, repeats)
-        return summary(times, self._checked[candidate.name])
+        return summary(times, error)
 
     def compare(self, candidates: list[Candidate], seconds: float) -> list[Timing]:
         """Time several for about `seconds`, in turns and in alternating order, so that drift hits all alike."""
         bounds = [self._ready(c) for c in candidates]
         self._stage("run")
-        rows: list[list[float]] = [run_times(self.device, b.launches, 2)[1:] for b in bounds]
-        batches = [min(20, max(1, int(2e-3 / max(row[0], 1e-7)))) for row in rows]
-        rows = [[] for _ in bounds]
+        batches = []
+        for bound in bounds:
+            cost = run_times(self.device, bound.launches, 1)[0]
+            # The first run after another candidate finds the caches full of that one: dropped where it costs little.
+            batches.append(1 if cost > 0.02 else 1 + min(20, max(1, int(2e-3 / max(cost, 1e-7)))))
+        rows: list[list[float]] = [[] for _ in bounds]
         start = perf_counter()
         for turn in range(200):
+            spent = perf_counter() - start
+            if (turn >= 5 and spent > seconds) or (turn >= 1 and spent > 3 * seconds):
+                break
             order = range(len(bounds)) if turn % 2 == 0 else reversed(range(len(bounds)))
             for k in order:
-                # the first run after another candidate finds that one's data in the caches
-                rows[k].append(float(np.median(run_times(self.device, bounds[k].launches, batches[k] + 1)[1:])))
-            if turn >= 4 and perf_counter() - start > seconds:
-                break
+                times = run_times(self.device, bounds[k].launches, batches[k])
+                rows[k].append(float(np.median(times[1:] or times)))
         return [summary(row, self._checked[c.name]) for row, c in zip(rows, candidates, strict=True)]
 
     def numpy_seconds(self, seconds: float) -> float:

@@ -126,7 +126,8 @@ class Supervisor:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, encoding="utf-8",
             start_new_session=True,  # the terminal's Ctrl-C is for us alone
         )  # fmt: skip
-        self._answers = answers = queue.SimpleQueue()
+        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._answers = answers
         pipe = self._process.stdout
         assert pipe is not None
 

@@ -6,7 +6,7 @@ Multiply-adds: chains of FMA on so many independent accumulators that neither la
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from time import perf_counter
 
@@ -67,10 +67,21 @@ def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
     found, start = inf, perf_counter()
     options = list(launches)
     turn = 0
-    while turn < 2 * len(options) or perf_counter() - start < seconds:
-        found = min(found, *device.time(options[turn % len(options)], 3))
+    while turn <= len(options) or perf_counter() - start < seconds:
+        found = min(found, *device.time(options[turn % len(options)], 1))
         turn += 1
     return found
+
+
+def _enough(device: Device, bind: Callable[[int], Launch]) -> int:
+    """Rounds that take so long that starting them, on a busy machine too, is no part of their time."""
+    rounds, before = 1000, 0.0
+    while rounds < 1 << 30:
+        now = device.time(bind(rounds), 1)[0]
+        if now > 0.2 or (now > 5e-3 and now > 3 * before > 0):
+            break
+        rounds, before = 4 * rounds, now
+    return rounds
 
 
 def _triad(device: Device, seconds: float) -> float:
@@ -115,10 +126,7 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
         defines = (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
         source = Source("chains", parameters, _CHAINS, defines, (threads, 1, 1), filename="chains.c")
         program = load_program(device, source)
-        rounds = 20_000
-        launch = program.bind((groups, 1, 1), out, rounds, 0.5)
-        once = device.time(launch, 1)[0]
-        rounds = int(min(max(rounds * 2e-3 / max(once, 1e-9), 1000), 10_000_000))
+        rounds = _enough(device, lambda rounds, p=program: p.bind((groups, 1, 1), out, rounds, 0.5))  # type: ignore[misc]
         launch = program.bind((groups, 1, 1), out, rounds, 0.5)
         found = max(found, rounds * chains * width * groups * threads / _best(device, [launch], seconds / 2))
     return found

@@ -24,6 +24,7 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 
 FOREVER = 1e9  # seconds; a record cannot say infinity
 FINALISTS = 3
+CLOSE = 1.5  # who took so many times longer alone has no place in the finals
 
 
 class Measurer(Protocol):
@@ -138,11 +139,11 @@ class Search:
                 return "budget"
             candidate = suggester.ask()
             before = self._best()
-            record = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
-            if record is None:
+            taken = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
+            if taken is None:
                 return "budget"
-            suggester.tell(candidate, record.seconds if record.status == "ok" else None)
-            better = record.status == "ok" and (before is None or clearly_faster(record, before))
+            suggester.tell(candidate, taken.seconds if taken.status == "ok" else None)
+            better = taken.status == "ok" and (before is None or clearly_faster(taken, before))
             idle = 0 if better else idle + 1
         return "settled"
 
@@ -158,11 +159,11 @@ class Search:
     def _finals(self) -> None:
         """Measure the best few, the vendor and the default in turns, so that the winner wins by more than noise."""
         able = sorted((r for r in self.past.known.values() if r.status == "ok"), key=lambda r: r.seconds)
-        names = [r.name for r in able]
-        few = [Candidate(r.kernel, r.config) for r in able[:FINALISTS]]
-        few += [c for c in (self.past.vendor, self.past.default) if c is not None and c.name in names and c not in few]
-        if not few:
+        if not able:
             return
+        names = [r.name for r in able]
+        few = [Candidate(r.kernel, r.config) for r in able[:FINALISTS] if r.seconds < CLOSE * able[0].seconds]
+        few += [c for c in (self.past.vendor, self.past.default) if c is not None and c.name in names and c not in few]
         self._tell("finals")
         left = max(self._left(), 0.05)
         seconds = min(1.0, left / 2, 0.2 * len(few))

@@ -1,0 +1,81 @@
+"""`tilewright records`: what is known, for which device, from when; moved between machines as plain JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+from tilewright.tuner.records import Record
+from tilewright.tuner.store import Store, default_store
+from tilewright.tuner.yardstick import duration
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def records(context: click.Context) -> None:
+    """What has been measured: list, export, import or prune it."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_records)
+
+
+@records.command("list")
+def list_records() -> None:
+    """The best known for every problem on every device, and when it was measured."""
+    store = default_store()
+    everything = store.records()
+    devices = list(dict.fromkeys(r.fingerprint for r in everything))
+    if not everything:
+        click.echo(f"no records yet in {store.path}; `tilewright tune` makes some")
+        return
+    for fingerprint in devices:
+        own = [r for r in everything if r.fingerprint == fingerprint]
+        software = ", ".join(x for x in (fingerprint.driver, fingerprint.compiler) if x)
+        click.echo(f"{own[-1].device}: {fingerprint.model}, {software}: {len(own)} records")
+        for key in dict.fromkeys(r.problem for r in own if r.kind == "trial"):
+            click.echo("  " + _line(store, key, [r for r in own if r.problem == key]))
+    click.echo(f"{len(everything)} records in {store.path}")
+
+
+def _line(store: Store, key: str, rows: list[Record]) -> str:
+    trials = [r for r in rows if r.kind == "trial"]
+    failed = sum(r.status == "failed" for r in trials)
+    best = store.best(key, trials[0].fingerprint)
+    search = store.search(key, trials[0].fingerprint)
+    state = "settled" if search is not None and search.details.get("stopped") == "settled" else "open"
+    day = datetime.fromtimestamp(max(r.when for r in trials)).strftime("%Y-%m-%d %H:%M")
+    time = duration(best.seconds) if best else "nothing works"
+    counts = f"{len(trials)} trials" + (f", {failed} failed" if failed else "")
+    return f"{trials[0].title:<52} {time:>13}  {day}  {state:<7} {counts}  {best.name if best else trials[-1].reason}"
+
+
+@records.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export_records(file: Path) -> None:
+    """Write every record to FILE as JSON lines ("-" for the standard output)."""
+    lines = default_store().lines()
+    text = b"".join(line + b"\n" for line in lines)
+    if str(file) == "-":
+        sys.stdout.buffer.write(text)
+        return
+    file.write_bytes(text)
+    click.echo(f"{len(lines)} records written to {file}")
+
+
+@records.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_records(file: Path) -> None:
+    """Add the records in FILE that are not known yet. Records of other devices are kept for those devices."""
+    merged = default_store().merge(file.read_bytes().splitlines())
+    damaged = f", {merged.damaged} damaged lines were skipped" if merged.damaged else ""
+    click.echo(f"{merged.added} records added, {merged.known} were known{damaged}")
+    if merged.damaged and not merged.added and not merged.known:
+        raise click.ClickException(f"{file} holds no records; export makes such files")
+
+
+@records.command("prune")
+def prune_records() -> None:
+    """Forget what no choice depends on: losers, all but the last search, damaged lines."""
+    before, after = default_store().prune()
+    click.echo(f"{before - after} of {before} lines removed from {default_store().path}")

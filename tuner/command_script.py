@@ -1,0 +1,222 @@
+"""`tilewright tune SCRIPT ARGS...`: run it, tune what it launched, run it again, and say what was won."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from tilewright.backends.protocol import TilewrightError
+from tilewright.backends.registry import get_device
+from tilewright.tuner.command_show import Display, Line, line_json, write_json
+from tilewright.tuner.measure import Unmeasurable, supervisor
+from tilewright.tuner.observe import Observations, Observed, shares
+from tilewright.tuner.search import tune
+from tilewright.tuner.store import default_store
+from tilewright.tuner.yardstick import duration, roof
+
+SHOWN = 12  # problems in the table; the rest is one line
+NUMPY_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the script: wall seconds, exit status, what went wrong, and what it launched."""
+
+    seconds: float
+    status: int
+    error: str
+    rows: list[Observed]
+
+
+def tune_script(
+    console: Console, script: list[str], devices: list[str], budget: float | None, effort: str, target: Path | None
+) -> int:
+    """`script` is its path and arguments; `devices` restricts what is tuned. Returns the exit status."""
+    if not Path(script[0]).is_file():
+        raise click.ClickException(f"there is no script {script[0]!r}; options go before the script")
+    console.print(f"Running {script[0]} to see what it launches")
+    before = run_script(script)
+    rows = [row for row in before.rows if not devices or row.device in devices]
+    if before.error:
+        return _script_failed(console, script[0], before, rows, target)
+    if not rows:
+        where = f" on {', '.join(devices)}" if devices else ""
+        raise click.ClickException(
+            f"{script[0]} launched nothing{where} through tilewright, so there is nothing to tune"
+        )
+    lines, interrupted = _tune_rows(console, rows, budget, effort)
+    after = None
+    if not interrupted:
+        console.print(f"Running {script[0]} again")
+        after = run_script(script)
+    numpy = {} if interrupted else _numpy(rows[:SHOWN])
+    _report(console, rows, before, after, numpy)
+    if interrupted:
+        console.print(f"Interrupted; everything measured is kept in {default_store().path}", soft_wrap=True)
+    write_json(target, _json(rows, before, after, numpy, lines), console.print)
+    if after is not None and after.error:
+        raise click.ClickException(f"{script[0]} failed in its second run: {after.error}")
+    return 130 if interrupted else 0
+
+
+def run_script(script: list[str]) -> Run:
+    """Run it in a process of its own, its output going where ours goes."""
+    with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
+        file = Path(folder) / "observations.json"
+        command = [sys.executable, "-P", "-m", "tilewright.tuner.script", str(file), *script]
+        start = monotonic()
+        child = subprocess.Popen(command)
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:  # the terminal sent it to the script as well: let it write down what it saw
+            try:
+                child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            raise
+        if not file.exists():
+            how = f"it was ended by signal {-status}" if status < 0 else f"it ended with status {status}"
+            return Run(monotonic() - start, status or 1, f"{how} without leaving Python in order", [])
+        data = json.loads(file.read_text())
+        return Run(data["seconds"], data["status"], data["error"], Observations.from_json(data["rows"]).heaviest())
+
+
+def _script_failed(console: Console, script: str, run: Run, rows: list[Observed], target: Path | None) -> int:
+    if rows:
+        console.print("What it launched before it failed:")
+        _report(console, rows, run, None, {})
+    write_json(target, _json(rows, run, None, {}, []), console.print)
+    click.echo(f"tilewright: {script} failed: {run.error}; nothing was tuned", err=True)
+    return run.status or 1
+
+
+def _tune_rows(console: Console, rows: list[Observed], budget: float | None, effort: str) -> tuple[list[Line], bool]:
+    """Heaviest first, each with its share of the budget; also whether the user interrupted it."""
+    lines: list[Line] = []
+    end = monotonic() + (budget or float("inf"))
+    jobs = [(row, share) for row, share in zip(rows, shares(rows, budget), strict=True) if budget is None or share]
+    display = Display(console, len(jobs))
+    roofs: dict[str, dict[str, float]] = {}
+    try:
+        with display.running():
+            for row, share in jobs:
+                if monotonic() > end:
+                    break
+                if row.device not in roofs:
+                    display.begin(f"{row.device} measuring the roof", {})
+                    roofs[row.device] = _roof_or_nothing(row.device)
+                label = row.problem.title
+                display.begin(f"{row.device} {label}", roofs[row.device])
+                result = tune(row.problem, get_device(row.device), effort=effort, budget=share, progress=display.update)
+                lines.append(Line(label, result, roofs[row.device]))
+                display.end(lines[-1])
+    except KeyboardInterrupt:
+        return lines, True
+    known = sum(line.result.stopped == "records" for line in lines)
+    trials = sum(len(line.result.trials) for line in lines)
+    origin = "all from the records" if known == len(lines) else f"{trials} trials, {known} from the records"
+    console.print(f"{len(lines)} of {len(rows)} problems tuned ({origin}); the others are too light to matter")
+    return lines, False
+
+
+def _roof_or_nothing(device: str) -> dict[str, float]:
+    try:
+        return roof(get_device(device), default_store())
+    except Unmeasurable as error:
+        click.echo(f"tilewright: warning: the roof is unknown: {error}", err=True)
+        return {}
+
+
+def _numpy(rows: list[Observed]) -> dict[tuple[str, str], float]:
+    """Seconds that NumPy takes for one launch of each, where it can."""
+    found: dict[tuple[str, str], float] = {}
+    for row in rows:
+        try:
+            seconds = supervisor(row.device).numpy_seconds(row.problem, NUMPY_SECONDS)
+        except TilewrightError:  # too large to be measured: the table shows no number
+            seconds = None
+        if seconds is not None:
+            found[row.device, row.problem.key] = seconds
+    return found
+
+
+def _report(
+    console: Console, rows: list[Observed], before: Run, after: Run | None, numpy: dict[tuple[str, str], float]
+) -> None:
+    """Per problem and for the whole program: time before, after, and NumPy's."""
+    again = {(r.device, r.problem.key): r for r in after.rows} if after else {}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("device")
+    table.add_column("problem")
+    for name in ("launches", "before", "after", "speed-up", "NumPy", "over NumPy"):
+        table.add_column(name, justify="right")
+    for row in rows[:SHOWN]:
+        key = (row.device, row.problem.key)
+        now, host = again.get(key), numpy.get(key)
+        host = host * row.count if host is not None else None
+        table.add_row(
+            row.device, row.problem.title, str(row.count), duration(row.seconds),
+            *_against(row.seconds, now.seconds if now else None), duration(host) if host is not None else "",
+            _ratio(host, now.seconds if now else row.seconds),
+        )  # fmt: skip
+    if len(rows) > SHOWN:
+        rest = rows[SHOWN:]
+        now_rest = sum(again[r.device, r.problem.key].seconds for r in rest if (r.device, r.problem.key) in again)
+        table.add_row("", f"{len(rest)} more", str(sum(r.count for r in rest)), duration(sum(r.seconds for r in rest)),
+                      *_against(sum(r.seconds for r in rest), now_rest if after else None), "", "")  # fmt: skip
+    console.print(table)
+    if after is not None:
+        _report_whole(console, rows, before, after, again, numpy)
+
+
+def _report_whole(
+    console: Console, rows: list[Observed], before: Run, after: Run, again: dict[tuple[str, str], Observed],
+    numpy: dict[tuple[str, str], float],
+) -> None:  # fmt: skip
+    first, second = sum(r.seconds for r in rows), sum(r.seconds for r in again.values())
+    console.print(f"all kernels    {duration(first)} before, {duration(second)} after: {_ratio(first, second)}")
+    shared = [r for r in rows if (r.device, r.problem.key) in numpy and (r.device, r.problem.key) in again]
+    if shared:
+        host = sum(numpy[r.device, r.problem.key] * r.count for r in shared)
+        own = sum(again[r.device, r.problem.key].seconds for r in shared)
+        console.print(
+            f"against NumPy  {duration(host)} for the problems above that took {duration(own)}: {_ratio(host, own)}"
+        )
+    console.print(
+        f"whole program  {duration(before.seconds)} before, {duration(after.seconds)} after: "
+        f"{_ratio(before.seconds, after.seconds)} (wall time, with imports and the first run's compilation)"
+    )
+
+
+def _against(before: float, after: float | None) -> tuple[str, str]:
+    return (duration(after), _ratio(before, after)) if after is not None else ("", "")
+
+
+def _ratio(slow: float | None, fast: float) -> str:
+    return f"{slow / fast:.2f}x" if slow is not None and fast > 0 else ""
+
+
+def _json(
+    rows: list[Observed], before: Run, after: Run | None, numpy: dict[tuple[str, str], float], lines: list[Line]
+) -> dict[str, Any]:
+    again = {(r.device, r.problem.key): r.seconds for r in after.rows} if after else {}
+    problems = [
+        {
+            "device": r.device, "problem": r.problem.key, "title": r.problem.title, "launches": r.count,
+            "before": r.seconds, "after": again.get((r.device, r.problem.key)),
+            "numpy_per_launch": numpy.get((r.device, r.problem.key)),
+        }
+        for r in rows
+    ]  # fmt: skip
+    runs = {"before": before.seconds, "after": after.seconds if after else None}
+    return {"error": before.error, "seconds": runs, "problems": problems, "tuned": [line_json(line) for line in lines]}

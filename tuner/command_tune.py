@@ -1,0 +1,210 @@
+"""`tilewright tune`: the standard problems on every device, or what a script of the user launches."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+from rich.console import Console
+from tilewright.backends.protocol import Device, TilewrightError
+from tilewright.backends.registry import discover, get_device
+from tilewright.kernels.problem import Problem
+from tilewright.tuner.command_script import tune_script
+from tilewright.tuner.command_show import Display, Line, line_json, make_console, print_table, write_json
+from tilewright.tuner.measure import Unmeasurable
+from tilewright.tuner.search import EFFORTS, Result, verdict
+from tilewright.tuner.search import tune as tune_problem
+from tilewright.tuner.standard import standard
+from tilewright.tuner.store import default_store
+from tilewright.tuner.yardstick import beaten, raised, roof
+
+DEFAULT_BUDGET = 60.0  # seconds, for all devices and problems together
+
+
+class Seconds(click.ParamType):
+    """A time such as 30s, 1.5m, 500ms or 20."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*(ms|s|m|min|h|)", str(value).strip().lower())
+        try:
+            seconds = (
+                float(match[1]) * {"ms": 1e-3, "s": 1, "": 1, "m": 60, "min": 60, "h": 3600}[match[2]] if match else 0.0
+            )
+        except ValueError:
+            seconds = 0.0
+        if not (seconds > 0 and math.isfinite(seconds)):
+            self.fail(f"a budget is a positive time such as 30s or 2m, not {value!r}", param, ctx)
+        return seconds
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--device",
+    "-d",
+    "names",
+    multiple=True,
+    metavar="D",
+    help="Only this device (repeatable); see `tilewright devices`.",
+)
+@click.option(
+    "--budget", type=Seconds(), help="For everything together: 30s, 2m (default: 60s unless --effort is given)."
+)
+@click.option(
+    "--effort",
+    type=click.Choice(list(EFFORTS)),
+    help="How far to search a problem: 1 s, 10 s, until settled, everything.",
+)
+@click.option(
+    "--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results to this file."
+)
+@click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT ARGS...]")
+def tune(
+    names: tuple[str, ...], budget: float | None, effort: str | None, target: Path | None, script: tuple[str, ...]
+) -> int:
+    """Measure which kernels are fastest, and remember it.
+
+    Without SCRIPT a standard list of problems is tuned on every device. With one, it is run, what it launches is tuned,
+    the heaviest first, and it is run again to see what was won. What follows SCRIPT is passed on to it.
+    """
+    if budget is None and effort is None:
+        budget = DEFAULT_BUDGET
+    if target is not None and not target.resolve().parent.is_dir():
+        raise click.ClickException(f"--json: there is no folder {target.resolve().parent}")
+    console = make_console()
+    if script:
+        devices = [get_device(name).name for name in names]
+        return tune_script(console, list(script), devices, budget, effort or "full", target)
+    return _tune_standard(console, _devices(names), budget, effort or "full", target)
+
+
+def _devices(names: tuple[str, ...]) -> list[Device]:
+    """Those named, or all that are usable. Raises ClickException where one is not."""
+    if names:
+        try:
+            return list({d.name: d for d in map(get_device, names)}.values())
+        except (ValueError, TilewrightError) as error:
+            raise click.ClickException(str(error)) from None
+    found = [f.device for f in discover() if f.device is not None]
+    if not found:
+        raise click.ClickException("there is no usable device; `tilewright devices` says why")
+    return found
+
+
+class Purse:
+    """A budget handed out in equal shares: what one problem overruns is taken from the others, so that it holds."""
+
+    def __init__(self, budget: float | None, count: int) -> None:
+        self._budget, self._count, self._left, self._start = budget, count, count, monotonic()
+
+    def share(self) -> float | None:
+        """Seconds for the next problem; None without a budget.
+
+        What was left unused is not handed on: a share that depended on it would differ from time to time, and make
+        a search that was done look too short.
+        """
+        if self._budget is None:
+            return None
+        rest = self._budget - (monotonic() - self._start)
+        share = min(self._budget / self._count, rest / self._left)
+        self._left -= 1
+        return share
+
+
+class _Job:
+    """The standard problems of one device, tuned one after the other."""
+
+    def __init__(self, device: Device, display: Display, effort: str, purse: Purse) -> None:
+        self.device, self._display, self._effort, self._purse = device, display, effort, purse
+        self.problems = standard(device.limits)
+        self.lines: list[Line] = []
+        self.roof: dict[str, float] = {}
+
+    def run(self) -> None:
+        self._display.begin(f"{self.device.name} measuring the roof", {})
+        try:
+            self.roof = roof(self.device, default_store())
+        except Unmeasurable as error:
+            self.lines = [Line(label, _failed(p, self.device, str(error)), {}) for label, p in self.problems]
+            for line in self.lines:
+                self._display.end(line)
+            return
+        for label, problem in self.problems:
+            self._display.begin(f"{self.device.name} {label}", self.roof)
+            self.lines.append(Line(label, self._tuned(problem), self.roof))
+            self._display.end(self.lines[-1])
+        self._check_roof()
+
+    def _tuned(self, problem: Problem) -> Result:
+        share = self._purse.share()
+        if share is not None and share <= 0:
+            best, baseline = verdict(default_store(), problem, self.device)
+            return Result(
+                problem, self.device.name, best, baseline, (), "budget", "the budget was spent before its turn"
+            )
+        return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
+
+    def _check_roof(self) -> None:
+        best = [(x.result.problem, x.result.best.seconds) for x in self.lines if x.result.best and x.result.trials]
+        if any(beaten(problem, seconds, self.roof, self.device) for problem, seconds in best):
+            self._display.begin(f"{self.device.name} measuring the roof again", {})
+            self.roof = raised(self.device, default_store(), self.roof)
+            self.lines = [Line(x.label, x.result, self.roof) for x in self.lines]
+
+
+def _failed(problem: Problem, device: Device, reason: str) -> Result:
+    return Result(problem, device.name, None, None, (), "failed", reason)
+
+
+def _tune_standard(
+    console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None
+) -> int:
+    start, interrupted = monotonic(), False
+    count = sum(len(standard(d.limits)) for d in devices)
+    display, purse = Display(console, count), Purse(budget, count)
+    jobs = [_Job(device, display, effort, purse) for device in devices]
+    try:
+        with display.running():
+            for job in jobs:
+                job.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    lines = [line for job in jobs for line in job.lines]
+    if lines:
+        print_table(console, lines)
+    print_summary(console, lines, monotonic() - start, interrupted)
+    roofs = {job.device.name: job.roof for job in jobs}
+    data = {
+        "roofs": roofs,
+        "seconds": monotonic() - start,
+        "interrupted": interrupted,
+        "problems": [line_json(x) for x in lines],
+    }
+    write_json(target, data, console.print)
+    if interrupted:
+        return 130
+    return 0 if any(line.result.best for line in lines) else 1
+
+
+def print_summary(console: Console, lines: list[Line], seconds: float, interrupted: bool) -> None:
+    """Where the times come from, in a sentence."""
+    path = default_store().path
+    if interrupted:
+        console.print(f"Interrupted after {seconds:.1f} s; everything measured is kept in {path}", soft_wrap=True)
+        return
+    known = sum(line.result.stopped == "records" for line in lines)
+    if known == len(lines):
+        console.print(
+            f"Everything came from the records in {path}: nothing had to be measured ({seconds:.1f} s).", soft_wrap=True
+        )
+        return
+    trials = sum(len(line.result.trials) for line in lines)
+    failed = sum(r.status == "failed" for line in lines for r in line.result.trials)
+    text = f"{trials} trials in {seconds:.1f} s" + (f", {failed} of them failed" if failed else "")
+    text += f"; {known} of {len(lines)} problems came from the records" if known else ""
+    console.print(f"{text}. Recorded in {path}", soft_wrap=True)
