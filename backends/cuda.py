@@ -37,8 +37,10 @@ def include_directories() -> tuple[str, ...]:
     for folder in map(Path, sys.path):
         roots += [folder / "nvidia" / part for part in ("cu13", "cuda_runtime")]
     roots.append(Path("/usr/local/cuda"))
-    found = [str(root / "include") for root in roots if (root / "include" / "cuda_fp16.h").exists()]
-    return tuple(found[:1])
+    found = [root / "include" for root in roots if (root / "include" / "cuda_fp16.h").exists()]
+    # One folder only, since versions do not mix; mma.h needs crt/mma.h, which is a wheel of its own (nvidia-cuda-crt).
+    found.sort(key=lambda folder: not (folder / "crt" / "mma.h").exists())
+    return tuple(map(str, found[:1]))
 
 
 def compile_options(architecture: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def discover_backend(backend: str) -> tuple[Found, ...]:
         module, _, function = target.partition(":")
         call: Callable[[], list[Found]] = getattr(import_module(module), function)
         return tuple(call())
-    except Exception as error:  # whatever a plug-in raises must not hide the other devices
+    except (Exception, SystemExit) as error:  # whatever a plug-in raises must not hide the other devices
         reason = f"{backend}: discovery through {target} failed: {type(error).__name__}: {error}"
         return (Found(backend, None, reason, f"correct or uninstall the package that registers {backend!r}"),)
 

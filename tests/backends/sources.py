@@ -65,11 +65,6 @@ def run(
     return [download(device, buffer, dtype) for buffer, (_, dtype) in zip(targets, outputs, strict=True)]
 
 
-def storage(dtype: str) -> Any:
-    """The NumPy dtype under which a kernel's storage type is written and read; 16-bit floats as their bits."""
-    return np.dtype("uint16") if dtype in ("float16", "bfloat16") else np.dtype(dtype)
-
-
 def c_types(dtype: str) -> tuple[str, str]:
     """C names of the compute type of `dtype` and of the unsigned integer of its width."""
     compute = DTYPES[DTYPES[dtype].compute]

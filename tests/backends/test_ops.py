@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
-from tilewright.backends.protocol import Device
+from tilewright.backends.protocol import Device, Source
 from tilewright.kernels.ops import OPS, Op
 
 from tests.backends.sources import c_types, run, source
@@ -68,21 +68,22 @@ def operands(dtype: str) -> list[Any]:
     return [left, right, np.arange(len(left)) % 3 == 0]
 
 
-def computed(device: Device, dtype: str, ops: list[Op], data: list[Any]) -> list[Any]:
-    """All `ops` over the operands in one kernel, a loop each: one scalar call would keep a shared loop from libmvec."""
-    (t, u), kind, storage_type = c_types(dtype), DTYPES[dtype].kind, DTYPES[dtype].c
-    loads = f"const {t} x = LOAD({storage_type}, in0, i), y = LOAD({storage_type}, in1, i); const b8 c = in2[i];"
-    loops, parameters, outputs = [], [], []
+def ops_source(device: Device, dtype: str, ops: list[Op]) -> Source:
+    """All `ops` in one kernel, a loop each: one scalar call would keep a shared loop from libmvec."""
+    (t, u), kind, storage = c_types(dtype), DTYPES[dtype].kind, DTYPES[dtype].c
+    loads = f"const {t} x = LOAD({storage}, in0, i), y = LOAD({storage}, in1, i); const b8 c = in2[i];"
+    lines, parameters = ["const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;"], []
     for k, op in enumerate(ops):
-        result = "bool" if op.result == "bool" else dtype
         text = op.c[kind].format(*(("c", "x", "y") if op.arity == 3 else ("x", "y")), t=t, u=u)
-        loops.append(f"FOR_EACH(i, begin, end) {{ {loads} STORE({DTYPES[result].c}, out{k}, i, {text}); }}")
+        result = result_dtype(op, dtype)
+        lines.append(f"FOR_EACH(i, begin, end) {{ {loads} STORE({DTYPES[result].c}, out{k}, i, {text}); }}")
         parameters.append(f"out {result} out{k}")
-        outputs.append((len(data[0]), numpy_dtype(result)))
     parameters += [f"in {dtype} in0", f"in {dtype} in1", "in bool in2", "value int64 n"]
-    bounds = "const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;"
-    what = source(device, f"ops_{dtype}", ", ".join(parameters), "\n    ".join([bounds, *loops]))
-    return run(device, what, outputs, data, len(data[0]))
+    return source(device, f"ops_{dtype}", ", ".join(parameters), "\n    ".join(lines))
+
+
+def result_dtype(op: Op, dtype: str) -> str:
+    return "bool" if op.result == "bool" else dtype
 
 
 def expected(op: Op, dtype: str, data: list[Any]) -> Any:
@@ -138,6 +139,7 @@ def test_templates_mean_what_numpy_means(device: Device, dtype: str) -> None:
     data = operands(dtype)
     ops = ops_for(DTYPES[dtype].kind, (1, 2, 3))
     assert ops
-    results = computed(device, dtype, ops, data)
+    outputs = [(len(data[0]), numpy_dtype(result_dtype(op, dtype))) for op in ops]
+    results = run(device, ops_source(device, dtype, ops), outputs, data, len(data[0]))
     wrong = [disagreement(op, dtype, got, data) for op, got in zip(ops, results, strict=True)]
     assert [text for text in wrong if text] == []

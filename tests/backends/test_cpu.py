@@ -1,0 +1,148 @@
+"""What only the CPU device does: compilers of all sorts, vector math, memory, its cheap launches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tilewright.backends import cpu_compiler, host
+from tilewright.backends.cpu import CpuDevice, discover
+from tilewright.backends.pool import Pool, size_class
+from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
+
+from tests.backends.sources import LOOP, download, scale, source, upload
+
+
+def shadow(tmp_path: Path, name: str, text: str) -> str:
+    """An executable shell script."""
+    path = tmp_path / name
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_without_a_compiler_data_and_numpy_still_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    device = CpuDevice()
+    with pytest.raises(Unsupported, match="no C compiler was found: install gcc or clang"):
+        device.build(scale(device))
+    layout = Layout("float64", (2, 2), (2, 1))
+    program = device.vendor(VendorCall("matmul", (layout,), (layout, layout)))
+    assert program is not None
+    out, x = device.allocate(32), upload(device, np.array([[1.0, 2], [3, 4]]))
+    launch = program.bind((1, 1, 1), out, x, x)
+    device.capture([launch, launch])()
+    assert np.array_equal(download(device, out, np.float64), [7, 10, 15, 22])
+    assert min(device.time(launch, 2)) > 0
+    assert device.fingerprint.compiler == ""
+
+
+def test_discovery_says_what_is_missed_without_a_compiler(tmp_path: Path) -> None:
+    code = "from tilewright.backends.cpu import discover; f, = discover(); print(f.device.name, f.note, f.remedy)"
+    environment = {**os.environ, "PATH": str(tmp_path), "CC": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "cpu cpu: no C compiler was found" in done.stdout and "only NumPy's own routines run" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["exit 1\n", "kill -9 $$\n"])
+def test_a_compiler_named_by_cc_that_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    command = shadow(tmp_path, "mycc", text)
+    monkeypatch.setenv("CC", command)
+    with pytest.raises(Unsupported, match=r"mycc.*cannot be run: correct or unset CC"):
+        cpu_compiler.find_compiler()
+
+
+def test_flags_that_a_compiler_refuses_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu: Device
+) -> None:
+    compiler = cpu_compiler.find_compiler().command[0]
+    picky = f'for a in "$@"; do case $a in -fwrapv|-fno-trapping-math) echo "no such flag: $a" >&2; exit 1;; esac; done\nexec {compiler} "$@"\n'  # fmt: skip  # noqa: E501
+    monkeypatch.setenv("CC", shadow(tmp_path, "picky", picky))
+    device = CpuDevice()
+    program = device.load(device.build(scale(device)), scale(device))
+    y = device.allocate(12)
+    program.bind((1, 1, 1), y, upload(device, np.float32([1, 2, 3])), 2.0, 3)()
+    assert np.array_equal(download(device, y, np.float32), [2, 4, 6])
+    assert device.compiler is not None and device.compiler.refused == {"-fwrapv", "-fno-trapping-math"}
+    with pytest.raises(CompileError, match=r"undeclared|undefined|unknown"):
+        device.compiler.compile("int f(void) { return nothing; }")
+
+
+@pytest.mark.skipif(cpu_compiler.vector_math() < 2, reason="no libmvec of glibc 2.35 or later")
+@pytest.mark.parametrize("function", ["exp", "tanh", "erf", "log1p"])
+def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
+    body = LOOP.format(f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
+    binary = cpu.build(source(cpu, "vectors", "out float32 y, in float32 x, value int64 n", body))
+    assert b"_ZGV" in binary and b"v_" + function.encode() + b"f" in binary
+
+
+def test_many_libraries_are_kept_apart(cpu: Device) -> None:
+    """The loader must not take a new library for an earlier one of the same descriptor."""
+    y, results = cpu.allocate(4), []
+    for k in range(12):
+        what = source(cpu, "same", "out float32 y, value int64 n", "y[0] = VALUE;", VALUE=k)
+        cpu.load(cpu.build(what), what).bind((1, 1, 1), y, 1)()
+        results.append(download(cpu, y, np.float32)[0])
+    assert results == list(range(12))
+
+
+def test_host_view_is_the_memory_of_the_kernels(cpu: Device) -> None:
+    buffer = cpu.allocate(400)
+    assert buffer.handle % 64 == 0 and buffer.host.nbytes == 400
+    buffer.host.view(np.float32)[:] = 3
+    assert np.array_equal(download(cpu, buffer, np.float32), np.full(100, 3))
+
+
+def test_what_the_system_would_only_promise_is_refused(monkeypatch: pytest.MonkeyPatch, cpu: Device) -> None:
+    monkeypatch.setattr(host, "available_nbytes", lambda: 1 << 28)
+    with pytest.raises(OutOfMemory) as caught:
+        cpu.allocate((1 << 28) + 1)
+    assert (caught.value.asked, caught.value.free) == ((1 << 28) + 1, 1 << 28)
+    assert cpu.allocate(1 << 20).nbytes == 1 << 20
+
+
+def test_pool_keeps_within_its_capacity() -> None:
+    made: list[int] = []
+    pool = Pool(lambda nbytes: (made.append(nbytes), None), 1000)
+    blocks = [pool.take(400) for _ in range(4)]
+    for block in blocks:
+        block.release()
+    assert pool.idle_nbytes <= 1000 and pool.idle_nbytes == pool.owned_nbytes == 2 * size_class(400)
+    assert pool.take(390) in blocks and len(made) == 4
+    pool.trim()
+    assert pool.idle_nbytes == 0 and pool.owned_nbytes == size_class(400)
+
+
+def test_size_classes_waste_a_quarter_at_most() -> None:
+    for nbytes in [*range(1, 5000), 10**6, 10**6 + 1, 2**30, 2**30 + 1]:
+        size = size_class(nbytes)
+        assert size >= nbytes and size % 64 == 0 and size - nbytes <= max(64, nbytes // 4 + 1)
+        assert size_class(size) == size
+
+
+def test_threads_allocate_and_free_at_once(cpu: Device) -> None:
+    wrong: list[int] = []
+
+    def work(mark: int) -> None:
+        for _ in range(300):
+            buffer = cpu.allocate(1000)
+            buffer.host[:] = mark
+            if not (buffer.host == mark).all():
+                wrong.append(mark)
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_there_is_one_cpu_device() -> None:
+    assert discover()[0].device is discover()[0].device
