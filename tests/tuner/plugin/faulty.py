@@ -1,4 +1,4 @@
-"""A device for tests whose kernels misbehave as asked: NumPy does the work, a define of the kernel says what goes wrong.
+"""A device whose kernels misbehave as asked: NumPy does the work, a define of the kernel says what goes wrong.
 
 Registered as a plug-in through the metadata that lies beside it, so that the worker process finds it as any other.
 The fault is chosen by the environment variable FAULTS: JSON, from the map kernel's TILE to the fault's name; where a
