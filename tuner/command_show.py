@@ -82,11 +82,15 @@ def outcome(line: Line) -> str:
     """One search in words."""
     result = line.result
     if result.best is None:
-        return f"failed: {result.reason}"
+        return _why(result)
     text = f"{duration(result.best.seconds)}, {percent(result.problem, result.best.seconds, line.roof)} of the roof"
     failed = sum(r.status == "failed" for r in result.trials)
     text += f", {len(result.trials)} trials" + (f" ({failed} failed)" if failed else "")
     return text + (f"; measured again since {', '.join(result.changed)} changed" if result.changed else "")
+
+
+def _why(result: Result) -> str:
+    return result.reason if result.stopped == "budget" else f"failed: {result.reason}"
 
 
 def baseline_name(record: Record) -> str:
@@ -104,7 +108,7 @@ def print_table(console: Console, lines: list[Line]) -> None:
     for line in lines:
         result = line.result
         if result.best is None:
-            table.add_row(result.device, line.label, "", "", "", "", "", f"failed: {result.reason}"[:70])
+            table.add_row(result.device, line.label, "", "", "", "", "", _why(result)[:70])
             continue
         best, base = result.best, result.baseline
         table.add_row(

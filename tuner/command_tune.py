@@ -119,8 +119,8 @@ class Purse:
 class _Job:
     """The standard problems of one device, tuned one after the other."""
 
-    def __init__(self, device: Device, display: Display, effort: str, purse: Purse) -> None:
-        self.device, self._display, self._effort, self._purse = device, display, effort, purse
+    def __init__(self, device: Device, display: Display, effort: str, budget: float | None) -> None:
+        self.device, self._display, self._effort, self._budget = device, display, effort, budget
         self.problems = standard(device.limits)
         self.lines: list[Line] = []
         self.roof: dict[str, float] = {}
@@ -134,19 +134,18 @@ class _Job:
             for line in self.lines:
                 self._display.end(line)
             return
+        purse = Purse(self._budget, len(self.problems))
         for label, problem in self.problems:
             self._display.begin(f"{self.device.name} {label}", self.roof)
-            self.lines.append(Line(label, self._tuned(problem), self.roof))
+            self.lines.append(Line(label, self._tuned(problem, purse.share()), self.roof))
             self._display.end(self.lines[-1])
         self._check_roof()
 
-    def _tuned(self, problem: Problem) -> Result:
-        share = self._purse.share()
+    def _tuned(self, problem: Problem, share: float | None) -> Result:
         if share is not None and share <= 0:
             best, baseline = verdict(default_store(), problem, self.device)
-            return Result(
-                problem, self.device.name, best, baseline, (), "budget", "the budget was spent before its turn"
-            )
+            reason = "not reached: the budget was spent before its turn"
+            return Result(problem, self.device.name, best, baseline, (), "budget", reason)
         return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
 
     def _check_roof(self) -> None:
@@ -166,8 +165,9 @@ def _tune_standard(
 ) -> int:
     start, interrupted = monotonic(), False
     count = sum(len(standard(d.limits)) for d in devices)
-    display, purse = Display(console, count), Purse(budget, count)
-    jobs = [_Job(device, display, effort, purse) for device in devices]
+    display = Display(console, count)
+    each = budget / len(devices) if budget is not None else None
+    jobs = [_Job(device, display, effort, each) for device in devices]
     try:
         with display.running():
             for job in jobs:

@@ -1,0 +1,124 @@
+"""A device whose kernels misbehave as asked: NumPy does the work, a define of the kernel says what goes wrong.
+
+Registered as a plug-in through the metadata that lies beside it, so that the worker process finds it as any other.
+The fault is chosen by the environment variable FAULTS: JSON, from the map kernel's TILE to the fault's name; where a
+tile is not named all goes well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+
+import numpy as np
+from tilewright.backends.protocol import CompileError, Fingerprint, Found, Limits, OutOfMemory
+
+FAULTS = json.loads(os.environ.get("FAULTS", "{}"))
+
+
+class Buffer:
+    def __init__(self, device, nbytes):
+        self.device, self.nbytes, self.host = device, nbytes, np.zeros(nbytes, np.uint8)
+
+
+class Launch:
+    """Doubles its input, the last buffer, into its output, the first: the one kernel this device knows."""
+
+    def __init__(self, device, fault, arguments):
+        self.device, self.fault, self.arguments = device, fault, list(arguments)
+
+    def set(self, index, argument):
+        self.arguments[index] = argument
+
+    def __call__(self):
+        out, source = self.arguments[0], self.arguments[1]
+        values = source.host.view(np.float32)
+        result = values + values
+        act(self.fault, result)
+        count = 4 * len(values)
+        if self.fault == "short":
+            count -= 4
+        out.host[:count] = result.view(np.uint8)[:count]
+        if self.fault == "past":
+            out.host[count : count + 4] = 0
+
+
+def act(fault, result):
+    if fault == "hang":
+        time.sleep(3600)
+    elif fault == "segfault":
+        import ctypes
+
+        ctypes.string_at(0)
+    elif fault == "abort":
+        os.abort()
+    elif fault == "exit":
+        os._exit(3)
+    elif fault == "wrong":
+        result[len(result) // 2] += 1
+    elif fault == "nan":
+        result[3] = np.nan
+    elif fault == "print":
+        print('{"ok": true, "seconds": 0}', flush=True)
+        os.write(1, b"\x00\xffgarbage without end")
+    elif fault == "memory":
+        raise OutOfMemory("faulty", 1 << 50, 1)
+    elif fault == "raise":
+        raise RuntimeError("the driver does not like this")
+
+
+class Program:
+    def __init__(self, device, source):
+        self.device, self.source = device, source
+        self.tile = re.search(r"\d{3,}", str(dict(source.defines)["TILE"]))[0]
+
+    def bind(self, grid, *arguments):
+        return Launch(self.device, FAULTS.get(self.tile, ""), arguments)
+
+
+class Faulty:
+    name = "faulty"
+    fingerprint = Fingerprint("faulty", "tests", "model", "none", (), 1, "", "1", "1")
+    limits = Limits(1, 0, 16, 1, 1, 32, (1 << 15,), 1 << 30, 1 << 30, frozenset({"float32", "int64"}))
+
+    def allocate(self, nbytes):
+        return Buffer(self, nbytes)
+
+    def write(self, buffer, data, offset=0):
+        data = np.frombuffer(data, np.uint8)
+        buffer.host[offset : offset + len(data)] = data
+
+    def read(self, buffer, nbytes, offset=0):
+        return bytearray(buffer.host[offset : offset + nbytes])
+
+    def build(self, source):
+        tile = Program(self, source).tile
+        if FAULTS.get(tile) == "compile":
+            raise CompileError(
+                "faulty: it does not compile", "kernel.c:1: note: here\nkernel.c:3:7: error: no such thing"
+            )
+        return tile.encode()
+
+    def load(self, binary, source):
+        return Program(self, source)
+
+    def vendor(self, call):
+        return None
+
+    def time(self, launch, repeats):
+        """A millisecond, or as many as the fault says after "slow", whatever the clock shows."""
+        for _ in range(repeats):
+            launch()
+        fault = launch.fault
+        seconds = int(fault.removeprefix("slow")) * 1e-3 if fault.startswith("slow") else 1e-3
+        return [seconds] * repeats
+
+    def synchronize(self):
+        sys.stdout.flush()
+
+
+def discover():
+    return [Found("faulty", Faulty())]

@@ -1,0 +1,110 @@
+"""The order of choice: record, nearest, vendor, default; and that choosing costs no heavy import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import tilewright.tuner as tuner
+from tilewright.backends.protocol import Unsupported
+from tilewright.kernels import KERNELS
+from tilewright.tuner import choose
+from tilewright.tuner.choose import forget
+from tilewright.tuner.prepare import default_candidate
+from tilewright.tuner.store import Store
+
+from tests.tuner.problems import FINGERPRINT, FakeDevice, double, matmul, trial
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    made = Store(tmp_path / "records.jsonl")
+    monkeypatch.setattr(sys.modules[forget.__module__], "default_store", lambda: made)  # tuner.choose is the function
+    forget()
+    yield made
+    forget()
+
+
+def valid(problem, device, number=1):
+    """Some valid candidate that is not the default."""
+    kernel = next(k for k in KERNELS[problem.kind] if list(k.space(problem, device.limits)))
+    configs = [c for c in kernel.space(problem, device.limits) if c != kernel.default(problem, device.limits)]
+    return kernel.name, configs[number]
+
+
+def test_default_without_records(store):
+    device = FakeDevice()
+    choice = choose(double(), device)
+    assert choice.origin == "default"
+    assert choice.candidate == default_candidate(double(), device.limits)
+
+
+def test_vendor_before_default(store):
+    assert choose(matmul(), FakeDevice(vendor=True)).origin == "vendor"
+    assert choose(matmul(), FakeDevice(vendor=True)).candidate.kernel == "vendor"
+
+
+def test_exact_record_first(store):
+    device, problem = FakeDevice(), double()
+    kernel, config = valid(problem, device)
+    store.append(trial(problem, kernel, config, 1e-3))
+    choice = choose(problem, device)
+    assert (choice.origin, choice.candidate.config) == ("record", config)
+
+
+def test_nearest_record_of_the_family_where_it_is_valid(store):
+    device, problem = FakeDevice(), double(4096)
+    kernel, config = valid(problem, device)
+    store.append(trial(double(2048), kernel, {**config, "TILE": -7}, 1e-3))  # closest, but no longer valid
+    store.append(trial(double(1024), kernel, config, 1e-3))
+    choice = choose(problem, device)
+    assert (choice.origin, choice.candidate.config) == ("nearest", config)
+
+
+def test_nearest_does_not_repeat_a_failure(store):
+    device, problem = FakeDevice(), double(4096)
+    kernel, config = valid(problem, device)
+    store.append(trial(double(2048), kernel, config, 1e-3))
+    store.append(trial(problem, kernel, config, 0.0, status="failed", reason="hang"))
+    assert choose(problem, device).origin == "default"
+
+
+def test_records_of_another_device_do_not_count(store):
+    device, problem = FakeDevice(), double()
+    kernel, config = valid(problem, device)
+    store.append(trial(problem, kernel, config, 1e-3, replace(FINGERPRINT, model="other")))
+    assert choose(problem, device).origin == "default"
+
+
+def test_choices_are_remembered_until_the_generation_changes(store):
+    device, problem = FakeDevice(), double()
+    before = choose(problem, device)
+    kernel, config = valid(problem, device)
+    store.append(trial(problem, kernel, config, 1e-3))
+    assert choose(problem, device) is before
+    generation = tuner.generation
+    forget()
+    assert tuner.generation == generation + 1
+    assert choose(problem, device).origin == "record"
+
+
+def test_no_kernel_is_unsupported(store, monkeypatch):
+    monkeypatch.setitem(KERNELS, "map", ())
+    with pytest.raises(Unsupported, match="no kernel"):
+        choose(double(), FakeDevice())
+
+
+def test_choosing_imports_nothing_heavy(tmp_path):
+    code = """
+import sys
+import tilewright.tuner as tuner
+early = {m for m in ("optuna", "rich", "click", "platformdirs", "filelock") if m in sys.modules}
+from tests.tuner.problems import FakeDevice, double
+tuner.choose(double(), FakeDevice())
+late = {m for m in ("optuna", "rich", "click", "filelock") if m in sys.modules}
+print(sorted(early), sorted(late))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n")[0] == "[] []", done.stdout + done.stderr
