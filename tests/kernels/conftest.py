@@ -1,18 +1,32 @@
-"""Kernel tests run on every device there is."""
+"""Kernel tests run on every device there is, and on CUDA text under the emulation."""
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import pytest
-from tilewright.backends.protocol import Device, TilewrightError
-from tilewright.backends.registry import get_device
+from tilewright.backends.protocol import Device
 
-DEVICES = ["cpu", "opencl:0", pytest.param("cuda:0", marks=pytest.mark.gpu)]
+from tests.conftest import FOUND
+from tests.emulation import EmulatedCuda
 
 
-@pytest.fixture(params=DEVICES)
+@cache
+def emulated_cuda() -> EmulatedCuda:
+    return EmulatedCuda()
+
+
+def _parameter(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.gpu) if name.startswith("cuda") else name
+
+
+@pytest.fixture(params=[*map(_parameter, FOUND), EmulatedCuda.name])
 def device(request: pytest.FixtureRequest) -> Device:
-    """Each device in turn; one that is not usable here is skipped with what it says of itself."""
-    try:
-        return get_device(request.param)
-    except (TilewrightError, ValueError) as error:
-        pytest.skip(str(error))
+    """Every device that works on this machine, and the emulated one where there is a C++ compiler."""
+    if request.param != EmulatedCuda.name:
+        return FOUND[request.param]
+    device = emulated_cuda()
+    if not device.compiler:
+        pytest.skip("the emulation of CUDA compiles with g++, and there is none")
+    return device
