@@ -1,4 +1,4 @@
-"""Kernel tests run on every device there is, and on CUDA text under the emulation."""
+"""Kernel tests run on every device of this machine, and on CUDA text under the emulation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tilewright.backends.protocol import Device
 
-from tests.conftest import FOUND
 from tests.emulation import EmulatedCuda
+from tilewright.backends.protocol import Device
+from tilewright.backends.registry import get_device, usable_names
 
 
 @cache
@@ -21,12 +21,11 @@ def _parameter(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.gpu) if name.startswith("cuda") else name
 
 
-@pytest.fixture(params=[*map(_parameter, FOUND), EmulatedCuda.name])
+@pytest.fixture(scope="session", params=[*map(_parameter, usable_names()), EmulatedCuda.name])
 def device(request: pytest.FixtureRequest) -> Device:
-    """Every device that works on this machine, and the emulated one where there is a C++ compiler."""
+    """Each device in turn; the emulated one only where there is a C++ compiler."""
     if request.param != EmulatedCuda.name:
-        return FOUND[request.param]
-    device = emulated_cuda()
-    if not device.compiler:
+        return get_device(request.param)
+    if not emulated_cuda().compiler:
         pytest.skip("the emulation of CUDA compiles with g++, and there is none")
-    return device
+    return emulated_cuda()
