@@ -1,18 +1,31 @@
-"""Kernel tests run on every device there is."""
+"""Kernel tests run on every device of this machine, and on CUDA text under the emulation."""
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import pytest
-from tilewright.backends.protocol import Device, TilewrightError
-from tilewright.backends.registry import get_device
 
-DEVICES = ["cpu", "opencl:0", pytest.param("cuda:0", marks=pytest.mark.gpu)]
+from tests.emulation import EmulatedCuda
+from tilewright.backends.protocol import Device
+from tilewright.backends.registry import get_device, usable_names
 
 
-@pytest.fixture(params=DEVICES)
+@cache
+def emulated_cuda() -> EmulatedCuda:
+    return EmulatedCuda()
+
+
+def _parameter(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.gpu) if name.startswith("cuda") else name
+
+
+@pytest.fixture(scope="session", params=[*map(_parameter, usable_names()), EmulatedCuda.name])
 def device(request: pytest.FixtureRequest) -> Device:
-    """Each device in turn; one that is not usable here is skipped with what it says of itself."""
-    try:
+    """Each device in turn; the emulated one only where there is a C++ compiler."""
+    if request.param != EmulatedCuda.name:
         return get_device(request.param)
-    except (TilewrightError, ValueError) as error:
-        pytest.skip(str(error))
+    if not emulated_cuda().compiler:
+        pytest.skip("the emulation of CUDA compiles with g++, and there is none")
+    return emulated_cuda()

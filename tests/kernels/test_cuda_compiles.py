@@ -1,0 +1,105 @@
+"""Every kernel of every kind compiles for the CUDA architectures we claim, without a GPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tilewright.backends.cuda import cuda_text
+from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.protocol import CompileError, Source
+from tilewright.kernels import KERNELS, Kernel
+from tilewright.kernels.node import Node
+from tilewright.kernels.problem import Problem
+
+from tests.emulation import LIMITS
+from tests.kernels.graphs import (
+    broadcast,
+    const,
+    fused,
+    gelu,
+    layer_norm,
+    leaf,
+    matmul,
+    op,
+    reduce,
+    reshape,
+    softmax,
+    transpose,
+)  # fmt: skip
+from tests.nvrtc import compile_cuda, missing
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+def array(*shape: int, dtype: str = "float32") -> Node:
+    return leaf(np.ones(shape, numpy_dtype(dtype)), dtype)
+
+
+def batched_product() -> Node:
+    return matmul(array(4, 90, 80), array(4, 80, 70))
+
+
+def maximum(dtype: str) -> Callable[[], list[Node]]:
+    return lambda: [reduce("max", array(40, 30, dtype=dtype), 1)]
+
+
+GRAPHS: dict[str, Callable[[], list[Node]]] = {
+    "map": lambda: [gelu(array(300, 70))],
+    "transpose": lambda: [op("add", transpose(array(300, 90)), const(1.0))],
+    "integers": lambda: [op("floordiv", array(99, dtype="int64"), array(99, dtype="int64"))],
+    "softmax": lambda: [softmax(array(50, 1000))],
+    "layer norm": lambda: [layer_norm(array(50, 400), array(400), array(400))],
+    "columns": lambda: [reduce("max", array(3000, 70), 0)],
+    "sum of all": lambda: [reduce("sum", reshape(array(300, 300), (90000,)), 0)],
+    "gather": lambda: [Node("gather", (array(90), array(3, 11, dtype="int64")), None, (3, 11), "float32")],
+    "matmul": lambda: [matmul(array(512, 512), array(512, 512))],
+    "matmul transposed": lambda: [matmul(array(300, 200), transpose(array(400, 200)))],
+    "matmul, bias, gelu": lambda: [gelu(op("add", batched_product(), broadcast(array(70), (4, 90, 70))))],
+    "matmul of halves": lambda: [matmul(array(70, 80, dtype="float16"), array(80, 90, dtype="float16"))],
+    "matmul of bytes": lambda: [matmul(array(70, 80, dtype="int8"), array(80, 90, dtype="int8"))],
+    "matmul of doubles": lambda: [matmul(array(70, 80, dtype="float64"), array(80, 90, dtype="float64"))],
+    **{f"maximum of {dtype}": maximum(dtype) for dtype in KERNEL_DTYPES},
+}  # fmt: skip
+
+
+def kernels(name: str) -> list[tuple[Kernel, Problem]]:
+    """Each kernel that applies to each problem of the graph."""
+    problems = [step.problem for step in fused(*GRAPHS[name](), limits=LIMITS)]
+    pairs = [(kernel, problem) for problem in problems for kernel in KERNELS[problem.kind]]
+    return [(k, p) for k, p in pairs if any(True for _ in k.space(p, LIMITS))]
+
+
+def assert_compiles(source: Source, architecture: str) -> None:
+    assert compile_cuda(cuda_text(source), architecture)[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_defaults_on_every_architecture(name: str) -> None:
+    found = kernels(name)
+    assert found
+    for kernel, problem in found:
+        source = kernel.render(problem, kernel.default(problem, LIMITS))
+        for architecture in ARCHITECTURES:
+            assert_compiles(source, architecture)
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPHS if not name.startswith("maximum")])
+def test_sampled_configs(name: str) -> None:
+    rng = random.Random(name)
+    for kernel, problem in kernels(name):
+        configs = list(kernel.space(problem, LIMITS))
+        for config in rng.sample(configs, min(2, len(configs))):
+            assert_compiles(kernel.render(problem, config), rng.choice(ARCHITECTURES))
+
+
+def test_an_error_names_the_line_of_our_file() -> None:
+    (kernel, problem), *_ = kernels("matmul")
+    source = kernel.render(problem, kernel.default(problem, LIMITS))
+    broken = replace(source, body=source.body.replace("BARRIER();", "BARIER();"))
+    with pytest.raises(CompileError, match=r"matmul_tile\.c\(\d+\).*\n?.*BARIER"):
+        compile_cuda(cuda_text(broken), "sm_80")
