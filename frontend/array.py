@@ -17,7 +17,7 @@ from tilewright.operators import Cell, Recorded, apply, operand
 from tilewright.record import DEPTH
 from tilewright.transfer import HostArray, read, settle, upload
 from tilewright.views import in_order, whole
-from tilewright.write import fitted
+from tilewright.write import check_writable, fitted
 
 
 @final
@@ -54,6 +54,7 @@ class Array(Recorded):
         if data is None:
             data = upload(np.asarray(value), dtype, self._device)
         parts = indexing.items(key, self.ndim, self._plain)
+        check_writable(layout(self))
         view = indexing.basic(layout(self), parts)
         if view is not None:
             viewed(self, view)._assign(fitted(data, view.shape, dtype, self._device))

@@ -18,24 +18,20 @@ _NORMS = ("backward", "ortho", "forward")
 
 
 def _line(name: str) -> Callable[..., Array]:
-    transform = getattr(np.fft, name)
-
     def function(x: Array, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
         _check(norm, name)
-        return on_host(name, lambda d: transform(d, n=n, axis=axis, norm=norm), one(x, name))
+        return on_host(name, lambda d: getattr(np.fft, name)(d, n=n, axis=axis, norm=norm), one(x, name))
 
     return _named(function, name, "along one axis")
 
 
 def _space(name: str) -> Callable[..., Array]:
-    transform = getattr(np.fft, name)
-
     def function(
         x: Array, /, *, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str = "backward"
     ) -> Array:
         _check(norm, name)
         over = tuple(range(x.ndim))[-len(s) :] if axes is None and s is not None else axes
-        return on_host(name, lambda d: transform(d, s=s, axes=over, norm=norm), one(x, name))
+        return on_host(name, lambda d: getattr(np.fft, name)(d, s=s, axes=over, norm=norm), one(x, name))
 
     return _named(function, name, "along several axes")
 

@@ -144,23 +144,27 @@ def all(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """How many elements over `axis` are not zero."""
-    return sum(_cast(one(x, "count_nonzero"), "bool", x._device), axis=axis, keepdims=keepdims)
+    truths = _cast(one(x, "count_nonzero"), "bool", x._device)
+    return _summed(truths, "sum", "count_nonzero", axis, None, keepdims)
 
 
-def _float_of(x: Array, title: str) -> tuple[Array, str]:
-    """`x` in the dtype its mean is computed in, and the dtype of the result: NumPy's, so float64 for integers."""
-    source, device = one(x, title)._cell.value.dtype, x._device
-    target = source if KINDS[source] in "fc" else default_float(device)
-    return _cast(x, "float32" if target in ("float16", "bfloat16") else target, device), target
+def _mean_dtype(x: Array, title: str) -> str:
+    """The dtype of a mean: that of `x`, or NumPy's for integers, float64."""
+    source = one(x, title)._cell.value.dtype
+    return source if KINDS[source] in "fc" else default_float(x._device)
+
+
+def _wide(x: Array, target: str) -> Array:
+    """`x` in the dtype in which a mean of dtype `target` is computed: halves add up in float32."""
+    return _cast(x, "float32" if target in ("float16", "bfloat16") else target, x._device)
 
 
 def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Arithmetic mean over `axis`; NaN over nothing."""
-    wide, target = _float_of(x, "mean")
-    axes = axes_of(axis, x.ndim, "mean")
+    target, axes = _mean_dtype(x, "mean"), axes_of(axis, x.ndim, "mean")
     if KINDS[target] == "c":
         return _on_host("mean", x, lambda d: np.asarray(np.mean(d, axis=axes, keepdims=keepdims)))
-    total = reduced(wide, "sum", axes, keepdims)
+    total = reduced(_wide(x, target), "sum", axes, keepdims)
     return _cast(_divided(total, prod(x.shape[a] for a in axes)), target, x._device)
 
 
@@ -168,23 +172,28 @@ def _divided(x: Array, count: float) -> Array:
     return _mapped(x, lambda node: record.binary("div", node, float(count), x._device))
 
 
-def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """Variance over `axis`, in two passes; divided by the count less `correction`."""
-    wide, target = _float_of(x, "var")
-    axes = axes_of(axis, x.ndim, "var")
+def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: bool) -> Array:
+    target, axes = _mean_dtype(x, title), axes_of(axis, x.ndim, title)
     if KINDS[target] == "c":
-        return _on_host("var", x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
+        return _on_host(title, x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
     count = prod(x.shape[a] for a in axes)
+    wide = _wide(x, target)
     apart = wide - _divided(reduced(wide, "sum", axes, True), count)
     total = reduced(apart * apart, "sum", axes, keepdims)
     left = count - correction
-    return _cast(_divided(total, left if left > 0 else 0.0), target, x._device)
+    return _divided(total, left if left > 0 else 0.0)
+
+
+def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """Variance over `axis`, in two passes; divided by the count less `correction`."""
+    return _cast(_variance(x, "var", axis, correction, keepdims), _mean_dtype(x, "var"), x._device)
 
 
 def std(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over `axis`: the root of `var`."""
-    result = var(x, axis=axis, correction=correction, keepdims=keepdims)
-    return _mapped(result, lambda node: record.unary("sqrt", node, x._device))
+    variance = _variance(x, "std", axis, correction, keepdims)
+    root = _mapped(variance, lambda node: record.unary("sqrt", node, x._device))
+    return _cast(root, _mean_dtype(x, "std"), x._device)
 
 
 def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:

@@ -20,13 +20,18 @@ def written(old: Node, view: View | None, value: Node, device: Device) -> Node:
         return value
     if view.size == 0:
         return old
-    if overlaps(view):
-        raise ValueError("this array is a broadcast view, which is read-only; write to a copy of it")
+    check_writable(view)
     if in_order(view, old.shape):
         return window(value, whole(old.shape))
     if KINDS[value.dtype] == "c":
         return host("setitem", lambda o, v: _on_host(o, v, view), [old, value], device)
     return Node("write", (old, value), view, old.shape, old.dtype)
+
+
+def check_writable(view: View) -> None:
+    """Raise ValueError for a broadcast view: a write to one of its elements would change others."""
+    if overlaps(view):
+        raise ValueError("this array is a broadcast view, which is read-only; write to a copy of it")
 
 
 def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
