@@ -1,0 +1,109 @@
+"""One race: every library does the same work on the same arrays, is checked against NumPy, and is timed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tilewright as tw
+from tilewright.backends.protocol import Device, Launch
+from tilewright.backends.registry import get_device
+from tilewright.realize import Graph, plan_for
+
+from benchmarks.measure import BASELINE, OURS, Contestant, Outcome, judge, race
+from benchmarks.peers import Peer
+from benchmarks.workloads import Workload
+
+TOLERANCE = 1e-3  # of the largest result: what float32 sums in any order keep, and no wrong answer does
+
+
+def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool) -> Outcome:
+    """Prepare, check, race, judge. A library that fails or is wrong is told in the notes and not timed."""
+    outcome = Outcome(workload.name, {}, nbytes=workload.nbytes, operations=workload.operations)
+    arrays = workload.arrays()
+    contestants: list[Contestant] = []
+    wanted: np.ndarray | None = None
+    for peer in peers:
+        function = workload.spelled(peer)
+        if function is None:
+            continue
+        try:
+            entry = prepare(workload, peer, function, arrays)
+        except Exception as error:  # each library has its own; the others still race, and the report says it
+            outcome.notes.append(f"{peer.name} failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            outcome.broken |= peer.library == OURS
+            continue
+        wanted = entry.result if wanted is None else wanted
+        difference = distance(entry.result, wanted)
+        if difference > TOLERANCE:
+            outcome.notes.append(f"{peer.name} is wrong by {difference:.1e} of the largest result, and is not timed")
+            outcome.broken |= peer.library == OURS
+            continue
+        contestants += entry.contestants
+        outcome.notes += entry.notes
+    outcome.samples = race(contestants, rounds)
+    if judged:
+        outcome.verdicts = judge(outcome, workload.aims)
+    return outcome
+
+
+def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference as a share of the largest wanted value; infinite where shapes differ or values are NaN."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A library's contestants in one race, the result it came to, and what there is to say about it."""
+
+    result: np.ndarray
+    contestants: list[Contestant]
+    notes: list[str]
+
+
+def prepare(workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray]) -> Entry:
+    """Runs once, so that whatever has to be compiled is."""
+    there = [peer.put(x) for x in arrays]
+    compiled = peer.compile(function)
+
+    def run() -> Any:
+        return peer.wait(compiled(*there))
+
+    first = compiled(*there)
+    peer.wait(first)
+    contestants, notes = [Contestant(peer.name, run)], []
+    if peer.library == OURS:
+        lazy = function(*there)
+        notes += [f"{peer.name}: {group}" for group in tw.explain(lazy)]
+        if workload.kernel:
+            contestants.append(kernel_contestant(f"{peer.name}, kernel", there[0].device, lazy))
+    return Entry(np.array(peer.get(first)), contestants, notes)
+
+
+def launches_of(device: Device, *arrays: Any) -> list[Launch]:
+    """The launches that computing these arrays takes, bound to buffers of their own. They have run once."""
+    graph = Graph([x.node() for x in arrays])
+    plan = plan_for(graph, device)
+    plan.run([leaf.arg.buffer for leaf in graph.leaves], graph.consts)
+    return [launch for stage in plan.stages for launch in stage.launches]
+
+
+def kernel_contestant(name: str, device_name: str, *arrays: Any) -> Contestant:
+    """The kernels that compute these arrays, one after the other, by the device's clock."""
+    device = get_device(device_name)
+    launches = launches_of(device, *arrays)
+
+    def run() -> None:
+        for launch in launches:
+            launch()
+        device.synchronize()
+
+    return Contestant(name, run, lambda: sum(statistics.median(device.time(launch, 3)) for launch in launches))
+
+
+__all__ = ["BASELINE", "kernel_contestant", "launches_of", "run_race"]
