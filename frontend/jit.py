@@ -51,7 +51,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         # This is the launch path of every jit program: no calls that can be spared.
         if kwargs:
             return any_call(args, kwargs, None)
-        parts = [tuner.generation]
+        parts: list[Any] = [tuner.generation]
         cells = []
         for x in args:
             if type(x) is not Array:
