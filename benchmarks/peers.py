@@ -75,7 +75,9 @@ def _torch_compile(threads: int) -> Peer:
 def _jax(threads: int) -> Peer:
     import jax
 
-    return Peer("jax", "jax", jax.__version__, jax.numpy, put=jax.numpy.asarray, compile=jax.jit, wait=jax.block_until_ready)
+    return Peer(
+        "jax", "jax", jax.__version__, jax.numpy, put=jax.numpy.asarray, compile=jax.jit, wait=jax.block_until_ready
+    )
 
 
 def _numexpr(threads: int) -> Peer:

@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device, Launch
 from tilewright.backends.registry import get_device
 from tilewright.realize import Graph, plan_for
 
-from benchmarks.measure import BASELINE, OURS, Contestant, Outcome, judge, race
+from benchmarks.measure import OURS, Contestant, Outcome, judge, race
 from benchmarks.peers import Peer
 from benchmarks.workloads import Workload
 
@@ -104,6 +104,3 @@ def kernel_contestant(name: str, device_name: str, *arrays: Any) -> Contestant:
         device.synchronize()
 
     return Contestant(name, run, lambda: sum(statistics.median(device.time(launch, 3)) for launch in launches))
-
-
-__all__ = ["BASELINE", "kernel_contestant", "launches_of", "run_race"]

@@ -115,7 +115,10 @@ def workloads(quick: bool) -> list[Workload]:
     races = [
         Workload(
             f"gelu {many}", ((many,),), gelu, (Aim("numpy", 4.0), Aim("torch.compile", 1.0)),
-            {"torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh"), "numexpr": _GELU_EXPRESSION},
+            {
+                "torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+                "numexpr": _GELU_EXPRESSION,
+            },
             nbytes=8 * many,
         ),
         Workload(

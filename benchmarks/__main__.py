@@ -1,0 +1,107 @@
+"""Races against NumPy and whatever else is installed, side by side in one process: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import tilewright as tw
+from rich.console import Console
+from tilewright.backends import host
+from tilewright.backends.protocol import TilewrightError
+from tilewright.backends.registry import get_device
+
+from benchmarks import overheads, peers, report
+from benchmarks.measure import Outcome
+from benchmarks.races import run_race
+from benchmarks.workloads import workloads
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--device", action="append", metavar="D", help="of tilewright; repeatable (default: all)")
+    parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES, help="default: all installed")
+    parser.add_argument("--only", default="", metavar="WORD", help="only workloads with this in their name")
+    parser.add_argument("--rounds", type=int, help="samples of each contestant (default: 9, with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; aims are not judged")
+    for kind in ("json", "png"):
+        default = Path(f"benchmarks.{kind}")
+        parser.add_argument(f"--{kind}", type=Path, default=default, metavar="FILE", help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    options.rounds = (3 if options.quick else 9) if options.rounds is None else options.rounds
+    if options.rounds < 1:
+        parser.error(f"--rounds: at least 1 is needed, not {options.rounds}")
+    try:
+        options.device = list(dict.fromkeys(get_device(name).name for name in options.device or tw.devices()))
+    except (ValueError, TilewrightError) as error:
+        parser.error(f"--device: {error}")
+    return options
+
+
+def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: int) -> dict[str, Any]:
+    """What a reader of the numbers must know."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": host.cpu_model(),
+            "system": platform.platform(),
+            "memory_nbytes": host.memory_nbytes(),
+        },
+        "threads": threads,
+        "versions": {"python": platform.python_version(), **{racer.name: racer.version for racer in racers}},
+        "devices": {name: get_device(name).fingerprint.model for name in options.device},
+        "rounds": options.rounds,
+        "quick": options.quick,
+    }
+
+
+def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[tuple[str, Callable[[], Outcome]]]:
+    """Name and function of everything that can be measured, in the order of the report."""
+    rounds, judged = options.rounds, not options.quick
+    for workload in workloads(options.quick):
+        yield workload.name, partial(run_race, workload, racers, rounds, judged)
+    for name in options.device:
+        yield f"replay, {name}", partial(overheads.replay, name, rounds, judged)
+        yield f"recording, {name}", partial(overheads.recording, name, rounds, judged)
+    yield "import", partial(overheads.imports, rounds, judged)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 if something of tilewright's failed or was wrong; an aim that is missed is no failure."""
+    options = parse(arguments)
+    console = Console()
+    threads = host.threads()
+    others, missing = peers.find(options.peers, threads)
+    racers = [*others, *map(peers.tilewright_peer, options.device)]
+    known = facts(options, racers, threads)
+    console.print(f"{known['machine']['processor']}, {threads} threads; median of {options.rounds} interleaved rounds")
+    for sentence in missing:
+        console.print(sentence, style="yellow", markup=False)
+    outcomes = []
+    for name, job in jobs(options, racers):
+        if options.only in name:
+            with console.status(name):
+                outcomes.append(job())
+            report.print_outcome(console, outcomes[-1])
+    verdicts = [verdict for outcome in outcomes for verdict in outcome.verdicts]
+    if options.quick:
+        console.print("sizes are small (--quick): no aim is judged")
+    elif verdicts:
+        console.print(f"{sum(v.met is True for v in verdicts)} of {len(verdicts)} aims met", style="bold")
+    report.save_json(options.json, known, outcomes)
+    console.print(f"saved {options.json}")
+    if not find_spec("matplotlib"):
+        console.print("no chart: matplotlib is not installed: pip install matplotlib")
+    elif report.save_chart(options.png, known, outcomes):
+        console.print(f"saved {options.png}")
+    return int(any(outcome.broken for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
