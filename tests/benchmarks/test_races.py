@@ -1,0 +1,138 @@
+"""The measuring itself: who is timed, who is refused, what is judged. No test depends on how fast anything is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import overheads, peers
+from benchmarks.measure import Aim, Contestant, Outcome, judge, race
+from benchmarks.races import distance, run_race
+from benchmarks.report import duration
+from benchmarks.workloads import Workload, gelu, layer_norm, polynomial, softmax, workloads
+
+
+@pytest.fixture
+def ours() -> peers.Peer:
+    return peers.tilewright_peer("cpu")
+
+
+def test_rounds_are_interleaved_and_each_has_another_first():
+    order: list[str] = []
+    contestants = [Contestant(name, lambda name=name: order.append(name), lambda: 0.5) for name in "abc"]
+    samples = race(contestants, rounds=3)
+    assert order == list("abc" + "bca" + "cab")
+    assert samples == {name: [0.5] * 3 for name in "abc"}
+
+
+def test_short_runs_are_timed_many_at_once():
+    runs = []
+    samples = race([Contestant("short", lambda: runs.append(1))], rounds=2)
+    assert len(runs) > 1000 and len(samples["short"]) == 2 and max(samples["short"]) < 1e-3
+
+
+def outcome(**seconds: float) -> Outcome:
+    return Outcome("x", {name.replace("_", " "): [value] * 3 for name, value in seconds.items()})
+
+
+def test_aims_are_judged_by_medians():
+    found = outcome(numpy=4.0, torch=1.0, tilewright_cpu=2.0)
+    met, missed, unknown = judge(found, [Aim("numpy", 2.0), Aim("best", 1.0), Aim("jax", 1.0)])
+    assert met.met is True and "2.00x numpy" in met.text
+    assert missed.met is False and "0.50x torch" in missed.text
+    assert unknown.met is None and "jax" in unknown.text
+
+
+def test_an_aim_for_the_kernel_judges_the_kernel_alone():
+    found = outcome(numpy=1.0, tilewright_cpu=9.0)
+    found.samples["tilewright cpu, kernel"] = [1.0]
+    (verdict,) = judge(found, [Aim("numpy", 0.98, ", kernel")])
+    assert verdict.met is True and verdict.text.startswith("tilewright cpu, kernel")
+    (whole,) = judge(found, [Aim("numpy", 1.0)])
+    assert whole.met is False and whole.text.startswith("tilewright cpu:")
+
+
+def test_a_wrong_result_is_told_and_not_timed(ours):
+    wrong = Workload("wrong", ((5, 7),), softmax, special={"tilewright": lambda tw: lambda x: softmax(tw, x) * 1.01})
+    found = run_race(wrong, [peers.numpy_peer(1), ours], rounds=1, judged=True)
+    assert found.broken and list(found.samples) == ["numpy"] and "wrong by 1.0e-02" in found.notes[0]
+
+
+def test_a_failure_is_told_and_the_others_race(ours):
+    def fails(_: object) -> object:
+        raise ArithmeticError("no such thing")
+
+    broken = Workload("broken", ((3,),), gelu, special={"tilewright": lambda tw: fails})
+    found = run_race(broken, [peers.numpy_peer(1), ours], rounds=1, judged=True)
+    assert found.broken and list(found.samples) == ["numpy"]
+    assert found.notes == ["tilewright cpu failed: ArithmeticError: no such thing"]
+
+
+def test_distance_of_what_cannot_be_compared_is_infinite():
+    assert distance(np.ones(3), np.ones(4)) == np.inf
+    assert distance(np.array([np.nan]), np.ones(1)) == np.inf
+    assert distance(np.array([1.0, 2.2]), np.array([1.0, 2.0])) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("function", [gelu, softmax, layer_norm, polynomial])
+def test_workloads_are_what_they_are_called(function):
+    """Against float64 formulas that were written down another way."""
+    from scipy import special
+
+    rng = np.random.default_rng(3)
+    x, weight, bias = rng.normal(size=(4, 9)), rng.normal(size=9), rng.normal(size=9)
+    expected = {
+        gelu: lambda: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)),
+        softmax: lambda: special.softmax(x, axis=1),
+        layer_norm: lambda: (x - x.mean(1)[:, None]) / np.sqrt(x.var(1)[:, None] + 1e-5) * weight + bias,
+        polynomial: lambda: np.polyval([0.125, 0.25, -0.5, 0.75, -0.375, 0.625, -0.25, 1.0], x),
+    }[function]()
+    arguments = (x, weight, bias) if function is layer_norm else (x,)
+    np.testing.assert_allclose(function(np, *arguments), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("workload", workloads(quick=True), ids=lambda w: w.name)
+def test_every_workload_races(workload, ours):
+    """At odd sizes, so that nothing fits a tile."""
+    small = replace(workload, shapes=tuple(tuple(min(n, 37) for n in shape) for shape in workload.shapes))
+    found = run_race(small, [peers.numpy_peer(1), ours], rounds=1, judged=True)
+    assert not found.broken, found.notes
+    assert {"numpy", "tilewright cpu"} <= set(found.samples)
+
+
+def test_overheads_are_of_ten_kernels(monkeypatch):
+    monkeypatch.setattr(overheads, "REPLAYS", 3)
+    monkeypatch.setattr(overheads, "RECORDS", 3)
+    replayed = overheads.replay("cpu", 1, judged=True)
+    assert replayed.name == "replay of 10 kernels, cpu" and len(replayed.verdicts) == 1
+    recorded = overheads.recording("cpu", 1, judged=True)
+    assert set(recorded.samples) == {f"tilewright cpu, {x}" for x in ("x + y", "x * 2.0", "exp(x)", "x.T")}
+
+
+def test_the_command_saves_every_sample(tmp_path, capsys):
+    path = tmp_path / "new" / "result.json"
+    options = ["--quick", "--device", "cpu", "--only", "sum", "--peers", "--rounds", "2", "--json", str(path)]
+    assert command.main([*options, "--png", str(tmp_path / "chart.png")]) == 0
+    saved = json.loads(path.read_text())
+    assert saved["versions"]["numpy"] == np.__version__ and saved["quick"] is True
+    (only,) = saved["outcomes"]
+    assert only["name"].startswith("sum") and [len(s) for s in only["samples"].values()] == [2, 2]
+    assert "no aim is judged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--device", "abacus:7"], ["--rounds", "0"]])
+def test_bad_options_are_named(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(options)
+    assert stop.value.code == 2 and options[1] in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.5, "2.5 s"), (0.0123, "12.3 ms"), (0.9999, "1000 ms"), (3e-6, "3 µs"), (4e-8, "40 ns")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
