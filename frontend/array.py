@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
+
 from tilewright import indexing, record
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+
 from tilewright import record
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device

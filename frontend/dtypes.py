@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device
 

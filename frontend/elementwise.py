@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from tilewright import record
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from tilewright.array import Array
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve

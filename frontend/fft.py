@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from tilewright.array import Array
 from tilewright.creation import asarray
 from tilewright.devices import resolve

@@ -8,6 +8,7 @@ from operator import index as to_int
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
 from tilewright.kernels.node import Node, View

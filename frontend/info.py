@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from tilewright.devices import devices, get_default_device, resolve
 from tilewright.dtypes import KINDS, default_float, default_int, isdtype, object_of, supported
 

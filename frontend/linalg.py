@@ -7,6 +7,7 @@ from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tilewright import elementwise as ew
 from tilewright import statistical as st
 from tilewright.array import Array, layout, viewed, wrap

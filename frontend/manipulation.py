@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from tilewright import record
 from tilewright.array import Array, layout, permuted, viewed, wrap
 from tilewright.creation import astype, shape_of

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
+
 from tilewright import record
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, can_cast_names, name_of, narrow, object_of, supported

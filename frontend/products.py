@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, narrow, promote
 from tilewright.kernels.node import Node

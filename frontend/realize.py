@@ -13,8 +13,8 @@ from typing import Any
 from tilewright import tuner
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Buffer, Device
-from tilewright.leaf import Leaf, TracedValueError
 from tilewright.kernels.node import Node
+from tilewright.leaf import Leaf, TracedValueError
 from tilewright.plan import Plan, make_plan
 
 _PASSING = frozenset(("view", "const", "iota", "buffer"))  # cheaper to see again than to store

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, default_float, floating, narrow, object_of, promote, weak
 from tilewright.kernels.node import Node, View

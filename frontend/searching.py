@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tilewright.array import Array, wrap
 from tilewright.elementwise import device_of, node_of, one
 from tilewright.kernels.node import Node

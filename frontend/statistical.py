@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from tilewright import record
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.backends.protocol import Device

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Buffer, Device
 from tilewright.dtypes import KINDS, narrow, object_of, supported
