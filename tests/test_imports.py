@@ -21,7 +21,7 @@ def name(path: Path) -> str:
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """Line and full name of all that `path` imports; "from a import b" counts as a.b, a relative import starts with a dot."""
+    """Line and full name of all that `path` imports; "from a import b" is a.b, a relative import starts with a dot."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(), name(path))):
         if isinstance(node, ast.Import):

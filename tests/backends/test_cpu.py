@@ -94,8 +94,8 @@ def test_many_libraries_are_kept_apart(cpu: Device) -> None:
 
 def test_host_view_is_the_memory_of_the_kernels(cpu: Device) -> None:
     buffer = cpu.allocate(400)
-    assert buffer.handle % 64 == 0 and buffer.host.nbytes == 400
-    buffer.host.view(np.float32)[:] = 3
+    assert buffer.handle % 64 == 0 and buffer.host.nbytes >= 400
+    buffer.host[:400].view(np.float32)[:] = 3
     assert np.array_equal(download(cpu, buffer, np.float32), np.full(100, 3))
 
 
