@@ -37,7 +37,7 @@ _HERE = Path(__file__).parent
 
 def prelude(name: str) -> str:
     """The text of `prelude_<name>.h`, which lies beside this file, and what all preludes share after it."""
-    return (_HERE / f"prelude_{name}.h").read_text() + (_HERE / "prelude_common.h").read_text()
+    return "".join((_HERE / f"prelude_{part}.h").read_text() for part in (name, "math", "common"))
 
 
 def defines(source: Source) -> str:

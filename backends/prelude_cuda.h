@@ -16,6 +16,7 @@ typedef u16 bf16;
 
 #define HAS_F64 1
 #define CPU_GROUPS 0
+#define OWN_MATH 0
 #define GLOBAL
 
 #ifndef TILEWRIGHT_EMULATED

@@ -1,4 +1,4 @@
-/* OpenCL C 1.2. The device sets HAS_F64, so that no `double` is in the text where there is none. */
+/* OpenCL C 1.2. The device sets HAS_F64, so that no `double` is in the text where there is none, and OWN_MATH. */
 #pragma OPENCL FP_CONTRACT OFF
 typedef uchar b8;
 typedef char i8;

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tilewright.backends import cpu_compiler, host
+from tilewright.backends import cache, cpu_compiler, host
 from tilewright.backends.cpu import CpuDevice, discover
 from tilewright.backends.pool import Pool, size_class
 from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
 
+from tests.backends import test_ops
 from tests.backends.sources import LOOP, download, scale, source, upload
 
 
@@ -75,11 +76,20 @@ def test_flags_that_a_compiler_refuses_are_dropped(
 
 
 @pytest.mark.skipif(cpu_compiler.vector_math() < 2, reason="no libmvec of glibc 2.35 or later")
-@pytest.mark.parametrize("function", ["exp", "tanh", "erf", "log1p"])
+@pytest.mark.parametrize("function", ["exp", "sin", "erf", "log1p"])
 def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
     body = LOOP.format(f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
     binary = cpu.build(source(cpu, "vectors", "out float32 y, in float32 x, value int64 n", body))
     assert b"_ZGV" in binary and b"v_" + function.encode() + b"f" in binary
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_without_libmvec_our_own_functions_hold(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setattr(cpu_compiler, "vector_math", lambda: 0)
+    monkeypatch.setattr(cache, "_programs", {})
+    device = CpuDevice()
+    assert b"_ZGV" not in device.build(test_ops.ops_source(device, dtype, test_ops.ops_for("f", (1,))))
+    test_ops.test_templates_mean_what_numpy_means(device, dtype)
 
 
 def test_many_libraries_are_kept_apart(cpu: Device) -> None:

@@ -1,0 +1,98 @@
+/* Float32 functions in plain arithmetic without branches, which a compiler turns into vectors. OWN_MATH is 0 where the
+   device's own are better, 1 where all but tanh are (libmvec's takes 1.6 times as long), 2 where they are scalar calls.
+   At most 4 units in the last place off; special values as in C. */
+#if OWN_MATH >= 1
+#undef tanh_f32
+#define tanh_f32(x) own_tanh((f32)(x))
+#endif
+#if OWN_MATH >= 2
+#undef exp_f32
+#undef expm1_f32
+#undef log_f32
+#undef log1p_f32
+#undef erf_f32
+#undef fabs_f32
+#undef copysign_f32
+#define exp_f32(x) own_exp((f32)(x))
+#define expm1_f32(x) own_expm1((f32)(x))
+#define log_f32(x) own_log((f32)(x))
+#define log1p_f32(x) own_log1p((f32)(x))
+#define erf_f32(x) own_erf((f32)(x))
+#define fabs_f32(x) own_fabs((f32)(x))
+#define copysign_f32(x, y) own_copysign((f32)(x), (f32)(y))
+#endif
+
+#if OWN_MATH >= 1
+
+/* x = n ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits: unlike
+   a conversion, that is defined for NaN too. ln 2 comes in two parts, the first so short that n times it is exact. */
+#define ROUNDER 12582912.0f
+#define REDUCE_BY_LN2(x, shifted, r) \
+    const f32 shifted = (x) * 1.44269504f + ROUNDER; \
+    const f32 r = FMA(shifted - ROUNDER, 2.12194440e-4f, FMA(shifted - ROUNDER, -0.693359375f, x))
+DEVICE f32 own_fabs(f32 x) { return as_f32(as_u32(x) & 0x7fffffffu); }
+DEVICE f32 own_copysign(f32 x, f32 y) { return as_f32((as_u32(x) & 0x7fffffffu) | (as_u32(y) & 0x80000000u)); }
+DEVICE i32 own_exponent(f32 shifted) { return (i32)(as_u32(shifted) - as_u32(ROUNDER)); }
+DEVICE f32 own_power_of_2(i32 n) { return as_f32((u32)(n + 127) << 23); }
+DEVICE f32 own_expm1_series(f32 r) { /* Taylor: the first term left out is below 6e-9 r */
+    f32 p = FMA(1.0f / 5040, r, 1.0f / 720);
+    p = FMA(p, r, 1.0f / 120);
+    p = FMA(p, r, 1.0f / 24);
+    p = FMA(p, r, 1.0f / 6);
+    p = FMA(p, r, 0.5f);
+    return FMA(p * r, r, r);
+}
+DEVICE f32 own_exp(f32 value) {
+    const f32 x = value > 89.0f ? 89.0f : value < -104.0f ? -104.0f : value;
+    REDUCE_BY_LN2(x, shifted, r);
+    const i32 n = own_exponent(shifted), part = n >> 1; /* two factors reach infinity and the subnormals */
+    return (1.0f + own_expm1_series(r)) * own_power_of_2(part) * own_power_of_2(n - part);
+}
+DEVICE f32 own_expm1_to_64(f32 x) {
+    REDUCE_BY_LN2(x, shifted, r);
+    const f32 power = own_power_of_2(own_exponent(shifted));
+    return FMA(power, own_expm1_series(r), power - 1.0f);
+}
+DEVICE f32 own_expm1(f32 x) {
+    const f32 near = own_expm1_to_64(x > 64.0f ? 64.0f : x < -32.0f ? -32.0f : x);
+    return x > 64.0f ? own_exp(x) : x == 0 ? x : near;
+}
+DEVICE f32 own_tanh(f32 x) {
+    const f32 twice = 2.0f * own_fabs(x), e = own_expm1_to_64(twice > 40.0f ? 40.0f : twice);
+    return own_copysign(e / (e + 2.0f), x);
+}
+/* x = m 2^e with m near 1; with s = f / (2 + f), log(1 + f) = f - (f^2/2 - s (f^2/2 + R)), R from the series of atanh s. */
+DEVICE f32 own_log(f32 x) {
+    const f32 scaled = x < 1.17549435e-38f ? x * 8388608.0f : x;
+    const u32 bits = as_u32(scaled) - 0x3f3504f3u; /* the square root of 1/2 */
+    const f32 m = as_f32((bits & 0x007fffffu) + 0x3f3504f3u), f = m - 1.0f;
+    const f32 e = (f32)((i32)bits >> 23) - (x < 1.17549435e-38f ? 23.0f : 0.0f);
+    const f32 s = f / (2.0f + f), z = s * s, half_square = 0.5f * f * f;
+    const f32 R = z * FMA(z, FMA(z, FMA(z, 2.0f / 9, 2.0f / 7), 2.0f / 5), 2.0f / 3);
+    const f32 tail = FMA(s, half_square + R, e * -2.12194440e-4f);
+    const f32 result = FMA(e, 0.693359375f, f - (half_square - tail));
+    return x == 0 ? -INF_f32 : x < 0 ? NAN_f32 : (x < INF_f32) ? result : x;
+}
+DEVICE f32 own_log1p(f32 x) { /* Kahan: the error of 1 + x cancels in x / ((1 + x) - 1) */
+    const f32 u = 1.0f + x, d = u - 1.0f;
+    return d == 0 ? x : u < INF_f32 ? own_log(u) * (x / d) : u;
+}
+/* Below 1 a polynomial in x^2, above it log(1 - erf) as one around 2.5, both fitted at Chebyshev nodes. */
+DEVICE f32 own_erf(f32 x) {
+    const f32 a = own_fabs(x), t = a * a, c = a > 4.0f ? 4.0f : a, d = c - 2.5f;
+    f32 p = FMA(7.84725926e-5f, t, -8.00818962e-4f), q = FMA(3.87770484e-7f, d, -1.94654767e-5f);
+    p = FMA(p, t, 5.18809911e-3f);
+    q = FMA(q, d, 6.66940687e-5f);
+    p = FMA(p, t, -2.68536918e-2f);
+    q = FMA(q, d, -4.26088169e-4f);
+    p = FMA(p, t, 0.112835824f);
+    q = FMA(q, d, 2.16799392e-3f);
+    p = FMA(p, t, -0.37612626f);
+    q = FMA(q, d, -1.08544594e-2f);
+    p = FMA(p, t, 1.12837911f);
+    q = FMA(q, d, -0.943892658f);
+    q = FMA(q, d, -5.35268068f);
+    q = FMA(q, d, -7.80681515f);
+    return own_copysign(a < 1.0f ? a * p : 1.0f - own_exp(q), x);
+}
+#endif
