@@ -20,6 +20,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
     floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
+    OWN_MATH   which float32 functions are prelude_math.h's (see there)
     HAS_F64    1 where f64 exists, else 0
     CPU_GROUPS 1 where a group is one thread, else 0
 """
