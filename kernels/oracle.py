@@ -62,14 +62,14 @@ def _reduce(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
         if x.size == 0 and name in ("max", "min"):
             return np.full([e for a, e in enumerate(x.shape) if a != axis], -np.inf if name == "max" else np.inf, dtype)
-        return np.asarray(REDUCTIONS[name].oracle(_wide(x), axis=axis)).astype(dtype)
+        return np.asarray(REDUCTIONS[name].oracle(_wide(x), axis=axis)).astype(dtype, copy=False)
 
 
 def _apply(op: str, dtype: np.dtype[Any], source: list[Array]) -> Array:
     with np.errstate(all="ignore"):
         if op == "cast":
             return source[0].astype(dtype)
-        return np.asarray(OPS[op].oracle(*source)).astype(dtype)
+        return np.asarray(OPS[op].oracle(*source)).astype(dtype, copy=False)
 
 
 def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> list[Array]:
@@ -90,9 +90,11 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
         dtype = dtype_of(node)
         if node.op == "load":
             operand = problem.inputs[node.arg]
-            value = window(inputs[node.arg], View(space, operand.strides, operand.offset))
+            # What is broadcast stays of extent 1: a matmul's operands would fill (batch, m, n, k) otherwise.
+            extents = tuple(e if s or not e else 1 for e, s in zip(space, operand.strides, strict=True))
+            value = window(inputs[node.arg], View(extents, operand.strides, operand.offset))
             value = value if len(node.shape) == len(space) else value[..., 0]
-            value = value.astype(dtype)
+            value = value.astype(dtype, copy=False)
         elif node.op == "scalar":
             value = np.asarray(problem.scalars[node.arg][1]).astype(numpy_dtype(node.dtype)).astype(dtype)
         elif node.op == "iota":
@@ -105,7 +107,7 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
         elif node.op == "reduce":
             value = _partial(problem, node.arg, np.broadcast_to(_lift(source[0], node.src[0], space), space), dtype)
         elif node.op == "dot":
-            value = _dot(problem, node, source).astype(dtype)
+            value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
             whole = len(node.shape) == len(space)
             lifted = [_lift(v, s, space) if whole else v for v, s in zip(source, node.src, strict=True)]
@@ -140,5 +142,5 @@ def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
     shape = problem.space if problem.kind in ("map",) or (problem.kind == "row" and len(root.shape) == len(problem.space)) else problem.space[:-1]
     if problem.kind == "reduce" and problem.parts > 1:
         shape = (*problem.space[:-1], problem.parts)
-    return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype))
+    return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype), copy=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,8 +86,10 @@ def run_script(script: list[str]) -> Run:
                 child.wait()
             raise
         if not file.exists():
-            how = f"it was ended by signal {-status}" if status < 0 else f"it ended with status {status}"
-            return Run(monotonic() - start, status or 1, f"{how} without leaving Python in order", [])
+            how = f"it ended with status {status} without leaving Python in order, so what it launched is not known"
+            if status < 0:
+                status, how = 128 - status, f"it was ended by {signal.Signals(-status).name}"
+            return Run(monotonic() - start, status or 1, how, [])
         data = json.loads(file.read_text())
         return Run(data["seconds"], data["status"], data["error"], Observations.from_json(data["rows"]).heaviest())
 
