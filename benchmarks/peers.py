@@ -68,8 +68,13 @@ def _torch(threads: int) -> Peer:
 def _torch_compile(threads: int) -> Peer:
     import torch
 
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Afresh for these shapes: what it remembers of a race before would make it compile for any shape."""
+        torch.compiler.reset()
+        return torch.compile(function, dynamic=False)
+
     torch.set_num_threads(threads)
-    return Peer("torch.compile", "torch", torch.__version__, torch, put=torch.from_numpy, compile=torch.compile)
+    return Peer("torch.compile", "torch", torch.__version__, torch, put=torch.from_numpy, compile=compiled)
 
 
 def _jax(threads: int) -> Peer:
