@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import tilewright as tw
-from tilewright.backends.registry import get_device
 
+import tilewright as tw
 from benchmarks.measure import OURS
+from tilewright.backends.registry import get_device
 
 NAMES = ("torch", "torch.compile", "jax", "numexpr")
 
