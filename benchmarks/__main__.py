@@ -11,16 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tilewright as tw
 from rich.console import Console
-from tilewright.backends import host
-from tilewright.backends.protocol import TilewrightError
-from tilewright.backends.registry import get_device
 
+import tilewright as tw
 from benchmarks import overheads, peers, report
 from benchmarks.measure import Outcome
 from benchmarks.races import run_race
 from benchmarks.workloads import workloads
+from tilewright.backends import host
+from tilewright.backends.protocol import TilewrightError
+from tilewright.backends.registry import get_device
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

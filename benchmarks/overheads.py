@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tilewright as tw
-from tilewright.backends.registry import get_device
 
+import tilewright as tw
 from benchmarks.measure import OURS, Contestant, Outcome, ceiling, race
 from benchmarks.races import kernel_contestant
+from tilewright.backends.registry import get_device
 
 MOST_REPLAY_SECONDS = 5e-6  # in all on the CPU, for each launch elsewhere
 MOST_RECORD_SECONDS = 3e-6

@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import tilewright as tw
-from tilewright.backends.registry import get_device
 
+import tilewright as tw
 from benchmarks.measure import OURS
+from tilewright.backends.registry import get_device
 
 NAMES = ("torch", "torch.compile", "jax", "numexpr")
 
@@ -68,8 +68,13 @@ def _torch(threads: int) -> Peer:
 def _torch_compile(threads: int) -> Peer:
     import torch
 
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Afresh for these shapes: what it remembers of a race before would make it compile for any shape."""
+        torch.compiler.reset()
+        return torch.compile(function, dynamic=False)
+
     torch.set_num_threads(threads)
-    return Peer("torch.compile", "torch", torch.__version__, torch, put=torch.from_numpy, compile=torch.compile)
+    return Peer("torch.compile", "torch", torch.__version__, torch, put=torch.from_numpy, compile=compiled)
 
 
 def _jax(threads: int) -> Peer:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tilewright as tw
-from tilewright.backends.protocol import Device, Launch
-from tilewright.backends.registry import get_device
-from tilewright.realize import Graph, plan_for
 
+import tilewright as tw
 from benchmarks.measure import OURS, Contestant, Outcome, judge, race
 from benchmarks.peers import Peer
 from benchmarks.workloads import Workload
+from tilewright.backends.protocol import Device, Launch
+from tilewright.backends.registry import get_device
+from tilewright.realize import Graph, plan_for
 
 TOLERANCE = 1e-3  # of the largest result: what float32 sums in any order keep, and no wrong answer does
 
