@@ -13,6 +13,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends import host
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
 from tilewright.backends.cpu_launch import CpuProgram, CpuReplay

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.protocol import Argument, Buffer, Device, Launch, LaunchError, Layout, VendorCall
 
 

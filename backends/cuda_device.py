@@ -13,6 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import driver, nvrtc, runtime
 from cupy.cuda.function import Module
+
 from tilewright.backends.cuda import OPTIONS, architecture, compile_options, cuda_text
 from tilewright.backends.dialect import digest, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 from pyopencl import _cl
+
 from tilewright.backends import host
 from tilewright.backends.dialect import assemble, digest, parameters, prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tilewright.backends.cache import load_program
 from tilewright.backends.protocol import Device, Parameter, Source, TilewrightError
 

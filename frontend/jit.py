@@ -162,7 +162,9 @@ class _Recording:
             for slot in stage.frees:
                 idle.setdefault(held[slot].nbytes, []).append(held[slot])
         self.temporaries = list(held.values())
-        self.places = [(source, places) for source, places in zip(self.sources, plan.leaves, strict=True) if source >= 0]
+        self.places = [
+            (source, places) for source, places in zip(self.sources, plan.leaves, strict=True) if source >= 0
+        ]
         self.replay = device.capture([launch for stage in plan.stages for launch in stage.launches])
 
     def call(self, cells: list[Cell]) -> Any:

@@ -38,9 +38,12 @@ class Stage:
 class Plan:
     """Runs with any buffers of the right shapes. `stages` are in order; slots are the stored nodes."""
 
-    def __init__(self, device: Device, stages: list[Stage], leaves: list[list[Place]], consts: list[list[tuple[Any, int, str]]], roots: list[tuple[int, int]], slots: int) -> None:  # fmt: skip
-        self.device, self.stages, self.leaves, self.consts, self.roots, self.slots = device, stages, leaves, consts, roots, slots
-        self.simple = [stage.launches for stage in stages]
+    def __init__(
+        self, device: Device, stages: list[Stage], leaves: list[list[Place]], consts: list[list[tuple[Any, int, str]]],
+        roots: list[tuple[int, int]], slots: int,
+    ) -> None:  # fmt: skip
+        self.device, self.stages, self.leaves, self.consts = device, stages, leaves, consts
+        self.roots, self.slots = roots, slots
 
     def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
         """Launch everything; the results, one new buffer per root. Not safe for two threads at once."""
@@ -97,9 +100,9 @@ class HostPlan:
 
         nodes, leaves = self._nodes(consts)
         data = {
-            id(node): np.frombuffer(self.device.read(b, prod(node.shape) * DTYPES[node.dtype].nbytes), numpy_dtype(node.dtype)).reshape(node.shape)
+            id(node): np.frombuffer(self.device.read(b, _nbytes(node)), numpy_dtype(node.dtype)).reshape(node.shape)
             for node, b in zip(leaves, buffers, strict=True)
-        }  # fmt: skip
+        }
         roots = [nodes[k] for k in self.rows[-1]]
         results = []
         moved = sum(d.nbytes for d in data.values())
@@ -159,7 +162,8 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
         choice = tuner.choose(step.problem, device)
         prepared = tuner.prepare(step.problem, choice.candidate, device)
         outputs = [device.allocate(_nbytes(n)) for n in step.outputs]
-        inputs = [n.arg.buffer if n.op == "buffer" and n.arg.buffer else device.allocate(_nbytes(n)) for n in step.inputs]
+        given = [n.arg.buffer if n.op == "buffer" else None for n in step.inputs]
+        inputs = [b or device.allocate(_nbytes(n)) for b, n in zip(given, step.inputs, strict=True)]
         keep.append((outputs, inputs))
         bound = prepared.bind(outputs, inputs)
         stages.append(Stage(step, choice, bound.launches))
@@ -175,9 +179,9 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
             else:
                 placed[slot[id(node)]].extend(found)
                 last_use[slot[id(node)]] = number
-        for node, (dtype, _), places in zip(step.scalars, step.problem.scalars, bound.scalars, strict=True):
-            if node is not None:
-                consts[const_number[id(node)]].extend((launch.set, k, dtype) for launch, k in places)
+        for const, (dtype, _), places in zip(step.scalars, step.problem.scalars, bound.scalars, strict=True):
+            if const is not None:
+                consts[const_number[id(const)]].extend((launch.set, k, dtype) for launch, k in places)
     for index, (number, nbytes) in born.items():
         stages[number].allocations.append((index, nbytes, placed[index]))
     kept = {slot[id(root)] for root in graph.roots if id(root) in slot}

@@ -15,11 +15,11 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Buffer, Device
 from tilewright.kernels.node import Node
 from tilewright.leaf import Leaf, TracedValueError
-from tilewright.plan import Plan, make_plan
+from tilewright.plan import HostPlan, Plan, make_plan
 
 _PASSING = frozenset(("view", "const", "iota", "buffer"))  # cheaper to see again than to store
 _lock = threading.RLock()
-_plans: dict[tuple[Any, ...], Plan] = {}
+_plans: dict[tuple[Any, ...], Plan | HostPlan] = {}
 _generation = -1
 MAX_PLANS = 4096
 
@@ -104,7 +104,7 @@ def become_leaf(node: Node, buffer: Buffer, device: Device) -> None:
     node.depth = 0
 
 
-def plan_for(graph: Graph, device: Device) -> Plan:
+def plan_for(graph: Graph, device: Device) -> Plan | HostPlan:
     """The plan for a graph's structure on a device, made where there is none since the records last changed."""
     global _generation
     if _generation != tuner.generation:

@@ -130,7 +130,9 @@ class Writer:
                 stack.extend((s, False) for s in reversed(node.src))
                 continue
             name = f"v{self.number[id(node)]}"
-            lines.append(f"const {c_type(node.dtype)} {name} = {self._value(node, [names[id(s)] for s in node.src])};\n")
+            lines.append(
+                f"const {c_type(node.dtype)} {name} = {self._value(node, [names[id(s)] for s in node.src])};\n"
+            )
             names[id(node)] = name
         return "".join(lines)
 

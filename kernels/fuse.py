@@ -53,8 +53,9 @@ class _Fusion:
         if node.op == "write":
             old, value = node.src
             self.stored.add(id(old))
-            group = Group(node, value, "map", node.arg.shape, node.arg)
-            if value.op != "buffer" and prod(group.space):
+            target: View = node.arg
+            group = Group(node, value, "map", target.shape, target)
+            if value.op != "buffer" and target.size:
                 self._read(group, [(value, whole(group.space))])
             return group
         group = Group(node, node, "map", node.shape, whole(node.shape))
@@ -158,7 +159,11 @@ class _Fusion:
         if extent == 0:
             return _Joined(group.kind, group.space, [])
         seen = [v for _, v in group.reads] + [v for _, v in group.inlined]
-        if group.kind != "map" or view != whole(node.shape) or any(not _one_batch(v.strides, group.space) for v in seen):
+        if (
+            group.kind != "map"
+            or view != whole(node.shape)
+            or any(not _one_batch(v.strides, group.space) for v in seen)
+        ):
             return None
         space = (*node.shape, extent)
         *batch_a, a_row, a_column = row_major(a.shape)

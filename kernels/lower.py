@@ -220,7 +220,8 @@ def _in_parts(step: Step, limits: Limits) -> list[Step]:
     count = prod(shape)
     partial = [DTYPES[r.dtype].compute for r in reductions]
     outputs = tuple(Operand(dtype, (*steps[:-1], 0), 0, count) for dtype in partial)
-    first = _pruned(Problem("reduce", problem.space, problem.inputs, outputs, tuple(reductions), problem.scalars, parts), step)
+    halves = Problem("reduce", problem.space, problem.inputs, outputs, tuple(reductions), problem.scalars, parts)
+    first = _pruned(halves, step)
     nodes = tuple(Node("partial", (), None, shape, dtype) for dtype in partial)
     replaced = {
         id(r): Node("reduce", (Node("load", (), len(problem.inputs) + k, shape, dtype),), r.arg, kept, r.dtype)
@@ -237,7 +238,8 @@ def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:
     """`root` with some nodes replaced. Shapes of per-row nodes stay; nothing per element is above a reduction."""
     for node in toposort([root]):
         if id(node) not in replaced:
-            replaced[id(node)] = Node(node.op, tuple(replaced[id(s)] for s in node.src), node.arg, node.shape, node.dtype)
+            src = tuple(replaced[id(s)] for s in node.src)
+            replaced[id(node)] = Node(node.op, src, node.arg, node.shape, node.dtype)
     return replaced[id(root)]
 
 

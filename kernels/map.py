@@ -30,7 +30,8 @@ class Map:
         flat = (0, 1) if len(problem.space) > 1 else (0,)
         if limits.threads_per_group == 1:
             return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
-        fits = Rule("a group's tile is larger than the whole problem", lambda c: int(c["THREADS"]) * int(c["PER_THREAD"]) <= max(prod(problem.space) * 2, 64))  # fmt: skip
+        most = max(prod(problem.space) * 2, 64)
+        fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
         return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
@@ -57,18 +58,21 @@ class Map:
         if flat:
             total = " * ".join(f"n{axis}" for axis in range(rank))
             loop = f"FOR_EACH(e, begin, end) {{\n{unravel('e', range(rank))}{bases(problem, axes)}{body}}}\n"
-            head = f"const i64 total = {total}, begin = GROUP(0) * TILE;\nconst i64 end = begin + TILE < total ? begin + TILE : total;\n"
+            head = f"const i64 total = {total}, begin = GROUP(0) * TILE;\n"
+            head += "const i64 end = begin + TILE < total ? begin + TILE : total;\n"
             text = head + loop
         else:
             last = rank - 1
             outer = {axis: f"i{axis}" for axis in range(last)}
             head = f"const i64 tiles = (n{last} + TILE - 1) / TILE, row = GROUP(0) / tiles;\n"
-            head += f"const i64 begin = (GROUP(0) - row * tiles) * TILE, end = begin + TILE < n{last} ? begin + TILE : n{last};\n"
+            head += "const i64 begin = (GROUP(0) - row * tiles) * TILE;\n"
+            head += f"const i64 end = begin + TILE < n{last} ? begin + TILE : n{last};\n"
             head += unravel("row", range(last)) + bases(problem, outer)
             text = f"{head}FOR_EACH(i{last}, begin, end) {{\n{body}}}\n"
         defines = (("TILE", f"((i64){tile})"),)
         group = (int(config["THREADS"]), 1, 1)
-        return Source(entry_name("map", problem), parameters(problem), f"KERNEL {{\n{text}}}\n", defines, group, filename="map.c")
+        body = f"KERNEL {{\n{text}}}\n"
+        return Source(entry_name("map", problem), parameters(problem), body, defines, group, filename="map.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         tile = _tile(config)
@@ -106,8 +110,12 @@ class Blocks:
             return EMPTY
         if limits.threads_per_group == 1:
             return Space({"THREADS": (1,), "BLOCK": (8, 16, 32, 64, 128), "WIDE": (16, 32, 64, 256), "INNER": (0, 1)})
-        whole = Rule("a group walks its block in full rounds", lambda c: int(c["BLOCK"]) * int(c["WIDE"]) % int(c["THREADS"]) == 0)
-        return Space({"THREADS": _threads(limits), "BLOCK": (8, 16, 32, 64), "WIDE": (16, 32, 64), "INNER": (0,)}, (whole,))
+        full = Rule(
+            "a group walks its block in full rounds",
+            lambda c: int(c["BLOCK"]) * int(c["WIDE"]) % int(c["THREADS"]) == 0,
+        )
+        choices = {"THREADS": _threads(limits), "BLOCK": (8, 16, 32, 64), "WIDE": (16, 32, 64), "INNER": (0,)}
+        return Space(choices, (full,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if limits.threads_per_group == 1:
@@ -123,8 +131,10 @@ class Blocks:
         body = writer.statements(problem.body, names)
         body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
         head = f"const i64 wide = (n{last} + WIDE - 1) / WIDE, high = (n{cross} + BLOCK - 1) / BLOCK;\n"
-        head += "const i64 row = GROUP(0) / (wide * high), x = GROUP(0) % wide * WIDE, y = GROUP(0) / wide % high * BLOCK;\n"
-        head += f"const i64 x_end = x + WIDE < n{last} ? x + WIDE : n{last}, y_end = y + BLOCK < n{cross} ? y + BLOCK : n{cross};\n"
+        head += "const i64 row = GROUP(0) / (wide * high);\n"
+        head += "const i64 x = GROUP(0) % wide * WIDE, y = GROUP(0) / wide % high * BLOCK;\n"
+        head += f"const i64 x_end = x + WIDE < n{last} ? x + WIDE : n{last};\n"
+        head += f"const i64 y_end = y + BLOCK < n{cross} ? y + BLOCK : n{cross};\n"
         head += unravel("row", outer) + bases(problem, {a: f"i{a}" for a in outer})
         across, down = f"i{last}, x, x_end", f"i64 i{cross} = y; i{cross} < y_end; ++i{cross}"
         if config["THREADS"] != 1:
@@ -133,7 +143,8 @@ class Blocks:
         elif config["INNER"] == 0:
             loop = f"for ({down}) {{\nFOR_EACH({across}) {{\n{body}}}\n}}\n"
         else:
-            loop = f"for (i64 i{last} = x; i{last} < x_end; ++i{last}) {{\nFOR_EACH(i{cross}, y, y_end) {{\n{body}}}\n}}\n"
+            loop = f"for (i64 i{last} = x; i{last} < x_end; ++i{last}) {{\n"
+            loop += f"FOR_EACH(i{cross}, y, y_end) {{\n{body}}}\n}}\n"
         defines = (("BLOCK", f"((i64){config['BLOCK']})"), ("WIDE", f"((i64){config['WIDE']})"))
         group = (int(config["THREADS"]), 1, 1)
         text = f"KERNEL {{\n{head}{loop}}}\n"

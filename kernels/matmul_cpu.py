@@ -59,7 +59,8 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int,
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
     """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
     text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
-    defines = tuple((name, value) for name, value in {**config, **(extra or {})}.items() if name != "SWAP")
+    fixed = {**config, **(extra or {})}
+    defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
     return Source(
         entry_name(kernel, problem), parameters(problem), text, defines, (1, 1, 1), filename="matmul_header.h"
     )

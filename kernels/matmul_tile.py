@@ -163,7 +163,7 @@ class MatmulTile:
     def render(self, problem: Problem, config: Config) -> Source:
         text = header(problem, bool(config["SWAP"])) + template("matmul_tile.c")
         fixed = {**config, "PAD": _pad(problem, int(config["SWAP"])), "MAX_BATCH": MAX_BATCH}
-        defines = tuple((name, value) for name, value in fixed.items() if name != "SWAP")
+        defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
         entry, group = entry_name(self.name, problem), (_threads(config), 1, 1)
         return Source(entry, parameters(problem), text, defines, group, filename="matmul_header.h")
 

@@ -64,7 +64,7 @@ class Node:
         for node in src:
             if node.depth >= depth:
                 depth = node.depth + 1
-        self.depth = depth
+        self.depth: int = depth
 
     def __repr__(self) -> str:
         return f"Node({self.op}, {self.arg!r}, {self.shape}, {self.dtype}, {len(self.src)} src)"
@@ -121,7 +121,7 @@ def compose(inner: View, outer: View) -> View | None:
     radix = row_major(shape)
     offset, rest = inner.offset, outer.offset
     low, high = [], []
-    for extent, unit, stride in zip(shape, radix, strides, strict=True):
+    for unit, stride in zip(radix, strides, strict=True):
         digit = rest // unit
         rest -= digit * unit
         offset += digit * stride

@@ -32,6 +32,7 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+Oracle = Callable[..., Any]
 
 
 def _op(name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False) -> None:
@@ -68,35 +69,44 @@ _op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? 
 _op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)
 
 # rounding
-for _name, _c, _oracle in (("floor", "floor", np.floor), ("ceil", "ceil", np.ceil), ("trunc", "trunc", np.trunc), ("round", "rint", np.round)):  # fmt: skip
+_ROUNDING: tuple[tuple[str, str, Oracle], ...] = (
+    ("floor", "floor", np.floor), ("ceil", "ceil", np.ceil), ("trunc", "trunc", np.trunc), ("round", "rint", np.round),
+)  # fmt: skip
+for _name, _c, _oracle in _ROUNDING:
     _op(_name, 1, "fiu", _oracle, {"f": f"{_c}_{{t}}({{0}})", "i": "{0}", "u": "{0}"})
 
 # transcendental
 _op("sqrt", 1, "f", np.sqrt, "sqrt_{t}({0})")
-for _name, _oracle in (
+_UNARY: tuple[tuple[str, Oracle], ...] = (
     ("exp", np.exp), ("expm1", np.expm1), ("exp2", np.exp2), ("log", np.log), ("log1p", np.log1p), ("log2", np.log2),
     ("log10", np.log10), ("sin", np.sin), ("cos", np.cos), ("tan", np.tan), ("asin", np.arcsin), ("acos", np.arccos),
     ("atan", np.arctan), ("sinh", np.sinh), ("cosh", np.cosh), ("tanh", np.tanh), ("asinh", np.arcsinh),
     ("acosh", np.arccosh), ("atanh", np.arctanh), ("erf", _erf),
-):  # fmt: skip
+)  # fmt: skip
+for _name, _oracle in _UNARY:
     _op(_name, 1, "f", _oracle, f"{_name}_{{t}}({{0}})", costly=True)
-for _name, _oracle in (("atan2", np.arctan2), ("hypot", np.hypot), ("nextafter", np.nextafter)):
+_BINARY: tuple[tuple[str, Oracle], ...] = (("atan2", np.arctan2), ("hypot", np.hypot), ("nextafter", np.nextafter))
+for _name, _oracle in _BINARY:
     _op(_name, 2, "f", _oracle, f"{_name}_{{t}}({{0}}, {{1}})", costly=True)
 _op("copysign", 2, "f", np.copysign, "copysign_{t}({0}, {1})")
 _op("logaddexp", 2, "f", np.logaddexp, "logaddexp_{t}({0}, {1})", costly=True)
 
 # comparison and logic; results are bool
-for _name, _symbol, _oracle in (
+_COMPARISON: tuple[tuple[str, str, Oracle], ...] = (
     ("eq", "==", np.equal), ("ne", "!=", np.not_equal), ("lt", "<", np.less), ("le", "<=", np.less_equal),
     ("gt", ">", np.greater), ("ge", ">=", np.greater_equal),
-):  # fmt: skip
+)  # fmt: skip
+for _name, _symbol, _oracle in _COMPARISON:
     _op(_name, 2, "fiub", _oracle, f"(b8)({{0}} {_symbol} {{1}})", result="bool")
 _op("isnan", 1, "f", np.isnan, "(b8)({0} != {0})", result="bool")
 _op("isinf", 1, "f", np.isinf, "(b8)(fabs_{t}({0}) == INF_{t})", result="bool")
 _op("isfinite", 1, "f", np.isfinite, "(b8)(fabs_{t}({0}) < INF_{t})", result="bool")
 _op("signbit", 1, "f", np.signbit, "(b8)(copysign_{t}(1, {0}) < 0)", result="bool")
 _op("not", 1, "b", np.logical_not, "(b8)({0} ^ 1)")
-for _name, _symbol, _oracle in (("and", "&", np.bitwise_and), ("or", "|", np.bitwise_or), ("xor", "^", np.bitwise_xor)):
+_BITWISE: tuple[tuple[str, str, Oracle], ...] = (
+    ("and", "&", np.bitwise_and), ("or", "|", np.bitwise_or), ("xor", "^", np.bitwise_xor),
+)  # fmt: skip
+for _name, _symbol, _oracle in _BITWISE:
     _op(_name, 2, "iub", _oracle, f"({{t}})({{0}} {_symbol} {{1}})")
 _op("invert", 1, "iub", np.invert, {"i": "({t})(~{0})", "u": "({t})(~{0})", "b": "(b8)({0} ^ 1)"})
 # A shift by the width or more is undefined in C; NumPy gives 0, or all sign bits to the right.

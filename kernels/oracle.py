@@ -77,7 +77,7 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
 
     `inputs` are flat arrays. `wide` computes floats in float64, so that the reference is better than any candidate.
     """
-    space, rows = problem.space, problem.space[:-1]
+    space = problem.space
     values: dict[int, Array] = {}
 
     def dtype_of(node: Node) -> np.dtype[Any]:
@@ -125,8 +125,9 @@ def _lift(value: Array, node: Node, space: tuple[int, ...]) -> Array:
 
 def _dot(problem: Problem, node: Node, source: list[Array]) -> Array:
     batch, m, n, k = problem.space
-    a = np.broadcast_to(_lift(source[0], node.src[0], problem.space), problem.space)[:, :, 0, :] if n else np.zeros((batch, m, k))
-    b = np.broadcast_to(_lift(source[1], node.src[1], problem.space), problem.space)[:, 0, :, :] if m else np.zeros((batch, n, k))
+    left, right = (_lift(v, s, problem.space) for v, s in zip(source, node.src, strict=True))
+    a = np.broadcast_to(left, (batch, m, left.shape[2], k))[:, :, 0, :]
+    b = np.broadcast_to(right, (batch, right.shape[1], n, k))[:, 0, :, :]
     return np.matmul(a, b.swapaxes(-1, -2))
 
 
@@ -139,8 +140,8 @@ def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Arr
 
 
 def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
-    shape = problem.space if problem.kind in ("map",) or (problem.kind == "row" and len(root.shape) == len(problem.space)) else problem.space[:-1]
+    per_element = problem.kind == "row" and len(root.shape) == len(problem.space)
+    shape = problem.space if problem.kind == "map" or per_element else problem.space[:-1]
     if problem.kind == "reduce" and problem.parts > 1:
         shape = (*problem.space[:-1], problem.parts)
     return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype), copy=False)
-

@@ -58,9 +58,7 @@ class Problem:
         """The body as rows (op, arg, dtype, per_row, sources' rows...), sources first: its structure without sizes."""
         order = toposort(self.body)
         number = {id(node): k for k, node in enumerate(order)}
-        rows = [
-            (n.op, n.arg, n.dtype, len(n.shape) < len(self.space), *(number[id(s)] for s in n.src)) for n in order
-        ]
+        rows = [(n.op, n.arg, n.dtype, len(n.shape) < len(self.space), *(number[id(s)] for s in n.src)) for n in order]
         return (*rows, ("store", None, "", False, *(number[id(n)] for n in self.body)))
 
     @cached_property
@@ -123,9 +121,10 @@ class Problem:
     @cached_property
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
-        ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in ("load", "scalar", "cast", "iota")]
-        names = list(dict.fromkeys(ops))
-        what = "" if self.kind == "matmul" and names == ["dot"] else " " + ("copy" if not names else ",".join(n for n in names if n != "dot"))
+        silent = ("load", "scalar", "cast", "iota")
+        ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in silent]
+        names = [n for n in dict.fromkeys(ops) if n != "dot"]
+        what = " " + ",".join(names) if names else "" if self.kind == "matmul" else " copy"
         if len(what) > 40:
             what = what[:37] + "..."
         return f"{self.kind}{what} {'x'.join(map(str, self.space))} {self.outputs[0].dtype}"

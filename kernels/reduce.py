@@ -59,7 +59,8 @@ class Rows:
             return EMPTY
         keep = (0, 1) if _kept(problem) else (0,)
         if limits.threads_per_group == 1:
-            rows = Rule("fewer groups than compute units leave some idle", lambda c: c["ROWS"] == 1 or _rows(problem) >= int(c["ROWS"]) * limits.compute_units)  # fmt: skip
+            most = max(1, _rows(problem) // limits.compute_units)
+            rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
             return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep}, (rows,))
         return Space({"THREADS": _group_threads(limits), "ROWS": (1, 4), "KEEP": keep})
 
@@ -76,7 +77,8 @@ class Rows:
         text = _RowText(problem, _kept(problem) if config["KEEP"] else None)
         body = f"{text.macros()}KERNEL {{\n{text.shared()}{text.loop()}}}\n"
         defines = (("ROWS", f"((i64){config['ROWS']})"), ("THREADS", threads), ("BLOCK", f"((i64){BLOCK})"))
-        return Source(entry_name("rows", problem), parameters(problem), body, defines, (threads, 1, 1), filename="rows.c")
+        entry = entry_name("rows", problem)
+        return Source(entry, parameters(problem), body, defines, (threads, 1, 1), filename="rows.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         return (-(-_rows(problem) // int(config["ROWS"])), 1, 1)
@@ -162,7 +164,9 @@ class _RowText:
         outer = {axis: f"i{axis}" for axis in range(self.last)}
         n = f"n{self.last}"
         if split:
-            setup = f"const i64 part = item % parts, row = item / parts, chunk = ({n} + parts - 1) / parts;\n"
+            setup = (
+                f"const i64 part = item % parts, row = item / parts;\nconst i64 chunk = ({n} + parts - 1) / parts;\n"
+            )
             setup += f"const i64 begin = part * chunk, end = begin + chunk < {n} ? begin + chunk : {n};\n"
         else:
             setup = f"const i64 row = item, begin = 0, end = {n};\n"
@@ -199,7 +203,9 @@ class _RowText:
             element += f"STORE({DTYPES[self.keep.dtype].c}, out0, {self.kept_at}, {value});\n"
         text += f"{t} v{k} = {neutral};\nfor (i64 block = begin; block < end; block += BLOCK) {{\n"
         text += f"const i64 block_end = block + BLOCK < end ? block + BLOCK : end;\n{t} sum = {neutral};\n"
-        text += f"FOR_REDUCE({i}, block, block_end, {node.arg}_{t}, sum) {{\n{element}sum = {macro}(sum, {value});\n}}\n"
+        text += (
+            f"FOR_REDUCE({i}, block, block_end, {node.arg}_{t}, sum) {{\n{element}sum = {macro}(sum, {value});\n}}\n"
+        )
         text += f"v{k} = {macro}(v{k}, sum);\n}}\nGROUP_REDUCE({t}, {macro}, v{k}, shared_{t});\n"
         self.names[id(node)] = f"v{k}"
         return text
@@ -233,8 +239,12 @@ class Columns:
             return EMPTY
         if limits.threads_per_group == 1:
             return Space({"THREADS": (1,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
-        whole = Rule("every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0)
-        few = Rule("more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"]))
+        whole = Rule(
+            "every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0
+        )
+        few = Rule(
+            "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
+        )
         threads = tuple(t for t in _group_threads(limits) if t <= 512)
         return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few))
 
@@ -253,14 +263,15 @@ class Columns:
         split = problem.parts > 1
         head = f"const i64 tiles = (n{column} + TILE - 1) / TILE, tile = GROUP(0) % tiles;\n"
         if split:
-            head += f"const i64 item = GROUP(0) / tiles, part = item % parts, row = item / parts, chunk = (n{last} + parts - 1) / parts;\n"
+            head += "const i64 item = GROUP(0) / tiles, part = item % parts, row = item / parts;\n"
+            head += f"const i64 chunk = (n{last} + parts - 1) / parts;\n"
             head += f"const i64 first = part * chunk, stop = first + chunk < n{last} ? first + chunk : n{last};\n"
         else:
             head += f"const i64 row = GROUP(0) / tiles, first = 0, stop = n{last};\n"
         head += f"const i64 begin = tile * TILE, end = begin + TILE < n{column} ? begin + TILE : n{column};\n"
         head += unravel("row", range(column)) + bases(problem, {axis: f"i{axis}" for axis in range(column)})
         body = head + _column_passes(problem, writer, phases(problem)[0], column, last)
-        defines = (("TILE", config["TILE"]), ("THREADS", config["THREADS"]))
+        defines = (("TILE", int(config["TILE"])), ("THREADS", int(config["THREADS"])))
         group = (int(config["THREADS"]), 1, 1)
         source = f"{text.macros()}KERNEL {{\n{body}}}\n"
         return Source(entry_name("columns", problem), parameters(problem), source, defines, group, filename="columns.c")

@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+
 from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
 from tilewright.tuner.command_show import Display, Line, line_json, write_json

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Buffer, Device, Parameter, Source

@@ -9,10 +9,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from tilewright.backends import cache
-from tilewright.backends.protocol import Device, Source
 
 from tests.backends.sources import scale
+from tilewright.backends import cache
+from tilewright.backends.protocol import Device, Source
 
 
 class Counting:

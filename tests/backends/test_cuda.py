@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tilewright.backends.cuda import architecture, compile_options, cuda_text, include_directories
-from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES
-from tilewright.backends.protocol import Device, Limits
 
 from tests.backends import nvrtc
 from tests.backends.sources import scale
 from tests.backends.test_dialect import reduction
 from tests.backends.test_ops import ops_for, ops_source
+from tilewright.backends.cuda import architecture, compile_options, cuda_text, include_directories
+from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES
+from tilewright.backends.protocol import Device, Limits
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from tests.backends.sources import LOOP, groups, run, source
 from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device, Source
-
-from tests.backends.sources import LOOP, groups, run, source
 
 N = 1 << 16
 ADD = "#define ADD(a, b) ((a) + (b))\n#define LARGER(a, b) MAX_NAN(a, b)\n"

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.backends.sources import c_types, run, source
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device, Source
 from tilewright.kernels.ops import OPS, Op
-
-from tests.backends.sources import c_types, run, source
 
 EXACT = {"add", "sub", "mul", "div", "floordiv", "mod", "neg", "abs", "sign", "max", "min", "floor", "ceil", "trunc",
          "round", "copysign", "nextafter", "where"}  # fmt: skip

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from tests.backends.sources import LOOP, download, groups, run, scale, source, upload
 from tilewright.backends.cache import load_program
 from tilewright.backends.protocol import CompileError, Device, LaunchError, Layout, OutOfMemory, VendorCall
 from tilewright.backends.roundtrip import roundtrip
-
-from tests.backends.sources import LOOP, download, groups, run, scale, source, upload
 
 SIZES = [1, 3, 63, 64, 65, 1000, 4097, 100_003]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import pytest
+
 from tilewright.backends import registry
 from tilewright.backends.protocol import Device, Found, Unsupported
 

@@ -92,7 +92,12 @@ def run_by_oracle(steps: list[Step], roots: list[Node]) -> list[np.ndarray[Any, 
     for step in steps:
         results = reference(step.problem, [flat(n) for n in step.inputs])
         for node, operand, result in zip(step.outputs, step.problem.outputs, results, strict=True):
-            store(data.setdefault(id(node), np.zeros(prod(node.shape), numpy_dtype(node.dtype))), step.problem, operand, result)
+            store(
+                data.setdefault(id(node), np.zeros(prod(node.shape), numpy_dtype(node.dtype))),
+                step.problem,
+                operand,
+                result,
+            )
     return [data[id(root)].reshape(root.shape) if prod(root.shape) else np.zeros(root.shape) for root in roots]
 
 

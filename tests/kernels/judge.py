@@ -48,7 +48,10 @@ def check_steps(steps: list[Step], device: Device, kernel: Kernel | None = None,
             data[id(node)] = result
 
 
-def run_problem(problem: Problem, inputs: list[Any], before: list[Any], device: Device, kernel: Kernel | None = None, config: Config | None = None) -> list[Any]:  # fmt: skip
+def run_problem(
+    problem: Problem, inputs: list[Any], before: list[Any], device: Device, kernel: Kernel | None = None,
+    config: Config | None = None,
+) -> list[Any]:  # fmt: skip
     """Launch once; compare all of every output buffer, and the canary behind it."""
     if kernel is None or config is None:
         kernel, config = pick(problem, device)
@@ -77,7 +80,13 @@ def run_problem(problem: Problem, inputs: list[Any], before: list[Any], device: 
         got = raw[:-CANARY].view(dtype)
         expected = image[:-CANARY].view(dtype).copy()
         store(expected, problem, operand, wanted[k])
-        compare(got, expected, operand.dtype, f"{problem.title} on {device.name}: {kernel.name} {config}", prod(problem.space))
+        compare(
+            got,
+            expected,
+            operand.dtype,
+            f"{problem.title} on {device.name}: {kernel.name} {config}",
+            prod(problem.space),
+        )
         found.append(got.copy())
     return found
 
@@ -88,4 +97,6 @@ def compare(got: Any, expected: Any, dtype: str, what: str, terms: int) -> None:
         np.testing.assert_array_equal(got, expected, err_msg=what)
         return
     bound = TOLERANCE[dtype] * max(1.0, terms**0.5 / 64)
-    np.testing.assert_allclose(got.astype(np.float64), expected.astype(np.float64), rtol=bound, atol=bound, err_msg=what)
+    np.testing.assert_allclose(
+        got.astype(np.float64), expected.astype(np.float64), rtol=bound, atol=bound, err_msg=what
+    )

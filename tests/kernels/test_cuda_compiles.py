@@ -8,12 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tilewright.backends.cuda import cuda_text
-from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
-from tilewright.backends.protocol import CompileError, Source
-from tilewright.kernels import KERNELS, Kernel
-from tilewright.kernels.node import Node
-from tilewright.kernels.problem import Problem
 
 from tests.emulation import LIMITS
 from tests.kernels.graphs import (
@@ -31,6 +25,12 @@ from tests.kernels.graphs import (
     transpose,
 )  # fmt: skip
 from tests.nvrtc import compile_cuda, missing
+from tilewright.backends.cuda import cuda_text
+from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.protocol import CompileError, Source
+from tilewright.kernels import KERNELS, Kernel
+from tilewright.kernels.node import Node
+from tilewright.kernels.problem import Problem
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tilewright.backends.protocol import CompileError, LaunchError, Parameter, Source
 
 from tests.emulation import EmulatedCuda
 from tests.kernels.conftest import emulated_cuda
+from tilewright.backends.protocol import CompileError, LaunchError, Parameter, Source
 
 PARAMETERS = (
     Parameter("out0", "float32", "out"),

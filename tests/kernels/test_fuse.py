@@ -6,8 +6,21 @@ import numpy as np
 import pytest
 
 from tests.kernels.graphs import (
-    broadcast, const, expected, fused, gelu, layer_norm, leaf, matmul, op, reduce, reshape, run_by_oracle, softmax,
-    transpose, view,
+    broadcast,
+    const,
+    expected,
+    fused,
+    gelu,
+    layer_norm,
+    leaf,
+    matmul,
+    op,
+    reduce,
+    reshape,
+    run_by_oracle,
+    softmax,
+    transpose,
+    view,
 )  # fmt: skip
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.problem import Problem
@@ -58,7 +71,9 @@ def cases() -> dict[str, list[Node]]:
         "matmul transposed": [matmul(transpose(w), transpose(x))],
         "matmul prologue": [matmul(op("mul", x, y), w)],
         "matmul batch": [op("mul", matmul(batch, broadcast(w, (2, 3, 8, 5))), const(2.0))],
-        "matmul batch bias": [op("add", matmul(batch, broadcast(w, (2, 3, 8, 5))), broadcast(leaf(floats(3, 1, 5)), (2, 3, 6, 5)))],
+        "matmul batch bias": [
+            op("add", matmul(batch, broadcast(w, (2, 3, 8, 5))), broadcast(leaf(floats(3, 1, 5)), (2, 3, 6, 5)))
+        ],
         "attention": [matmul(softmax(matmul(x, transpose(y))), leaf(floats(6, 3)))],
         "iota": [op("mul", reshape(iota, (6, 8)), x), transpose(reshape(iota, (6, 8)))],
         "gather": [op("add", Node("gather", (op("add", x, y), index), None, (4, 5), "float32"), const(1.0))],

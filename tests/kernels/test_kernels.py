@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from tests.kernels.graphs import (
-    broadcast, const, fused, gelu, layer_norm, leaf, op, reduce, reshape, softmax, transpose, view,
+    broadcast,
+    const,
+    fused,
+    gelu,
+    layer_norm,
+    leaf,
+    op,
+    reduce,
+    reshape,
+    softmax,
+    transpose,
+    view,
 )  # fmt: skip
 from tests.kernels.judge import check_steps
 from tilewright.backends.protocol import Device
@@ -32,6 +43,18 @@ def special(*shape: int) -> np.ndarray[Any, Any]:
     return data.reshape(shape)
 
 
+def gather(table: Node, index: Node) -> Node:
+    return Node("gather", (table, index), None, index.shape, table.dtype)
+
+
+def iota(n: int) -> Node:
+    return Node("iota", (), None, (n,), "float32")
+
+
+def write(old: Node, value: Node, where: View) -> Node:
+    return Node("write", (old, value), where, old.shape, old.dtype)
+
+
 GRAPHS = {
     "gelu": lambda n: [gelu(leaf(floats(n)))],
     "special max": lambda n: [op("max", leaf(special(n)), leaf(special(n)))],
@@ -48,9 +71,9 @@ GRAPHS = {
     "min of middle": lambda n: [reduce("min", leaf(floats(3, n, 5)), 1)],
     "sum all": lambda n: [reduce("sum", reshape(leaf(floats(n, 300)), (n * 300,)), 0)],
     "mean of squares": lambda n: [op("div", reduce("sum", op("mul", x := leaf(floats(n, 40)), x), 0), const(float(n)))],
-    "gather": lambda n: [Node("gather", (leaf(floats(n)), leaf(RNG.integers(0, n, (3, 11)))), None, (3, 11), "float32")],
-    "iota": lambda n: [op("mul", transpose(reshape(Node("iota", (), None, (6 * n,), "float32"), (n, 6))), leaf(floats(6, n)))],
-    "write": lambda n: [Node("write", (leaf(floats(n, 4)), op("neg", leaf(floats(n, 2)))), View((n, 2), (4, 2), 1), (n, 4), "float32")],
+    "gather": lambda n: [gather(leaf(floats(n)), leaf(RNG.integers(0, n, (3, 11))))],
+    "iota": lambda n: [op("mul", transpose(reshape(iota(6 * n), (n, 6))), leaf(floats(6, n)))],
+    "write": lambda n: [write(leaf(floats(n, 4)), op("neg", leaf(floats(n, 2))), View((n, 2), (4, 2), 1))],
 }  # fmt: skip
 
 
@@ -60,7 +83,9 @@ def test_default_config(name: str, n: int, device: Device) -> None:
     check_steps(fused(*GRAPHS[name](n), limits=device.limits), device)
 
 
-@pytest.mark.parametrize("name", ["gelu", "transpose", "three axes", "softmax", "layer norm", "max columns", "mean of squares"])
+@pytest.mark.parametrize(
+    "name", ["gelu", "transpose", "three axes", "softmax", "layer norm", "max columns", "mean of squares"]
+)
 def test_random_valid_configs(name: str, device: Device) -> None:
     steps = fused(*GRAPHS[name](131), limits=device.limits)
     choices = [(s, k, c) for s in steps for k in KERNELS[s.problem.kind] for c in k.space(s.problem, device.limits)]

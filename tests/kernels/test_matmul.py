@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, reshape, transpose, view
+from tests.kernels.judge import check_steps
 from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.problem import Problem
-
-from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, reshape, transpose, view
-from tests.kernels.judge import check_steps
 
 RNG = np.random.default_rng(23)
 
