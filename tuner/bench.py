@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device, Launch
 from tilewright.kernels.oracle import reference

@@ -7,6 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
+
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import View, toposort
 from tilewright.kernels.oracle import reference, window

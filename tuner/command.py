@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import click
+
 from tilewright.backends.protocol import Found, TilewrightError
 from tilewright.backends.registry import discover
 from tilewright.tuner.command_records import records

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store, default_store
 from tilewright.tuner.yardstick import duration

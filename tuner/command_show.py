@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.prepare import VENDOR
 from tilewright.tuner.records import Record

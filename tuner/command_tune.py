@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+
 from tilewright.backends.protocol import Device, TilewrightError
 from tilewright.backends.registry import discover, get_device
 from tilewright.kernels.problem import Problem

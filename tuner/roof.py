@@ -11,6 +11,7 @@ from math import inf
 from time import perf_counter
 
 import numpy as np
+
 from tilewright.backends.cache import load_program
 from tilewright.backends.dialect import c_name
 from tilewright.backends.protocol import Device, Launch, Parameter, Source

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
 from tilewright.tuner.prepare import Candidate
 
 _STARTUP = 5  # random suggestions before the model is asked; vendor, default and what is known come on top

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from tests.tuner.problems import double, matmul
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.oracle import reference, window
 from tilewright.kernels.problem import Operand, Problem
 from tilewright.tuner import check
 from tilewright.tuner.check import CANARY_NBYTES, Reference, WrongResult, make_inputs, poison
-
-from tests.tuner.problems import double, matmul
 
 
 def filled(problem, values=None):

@@ -7,15 +7,15 @@ import sys
 from dataclasses import replace
 
 import pytest
+
 import tilewright.tuner as tuner
+from tests.tuner.problems import FINGERPRINT, FakeDevice, double, matmul, trial
 from tilewright.backends.protocol import Unsupported
 from tilewright.kernels import KERNELS
 from tilewright.tuner import choose
 from tilewright.tuner.choose import forget
 from tilewright.tuner.prepare import default_candidate
 from tilewright.tuner.store import Store
-
-from tests.tuner.problems import FINGERPRINT, FakeDevice, double, matmul, trial
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from tilewright.tuner.store import Store
 
 from tests.tuner.problems import double, trial
+from tilewright.tuner.store import Store
 
 MAIN = "from tilewright.tuner.command import main; main()"
 SCRIPT = """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from tests.tuner.problems import double, matmul
 from tilewright.backends.protocol import Unsupported
 from tilewright.kernels.oracle import reference
 from tilewright.tuner import Candidate, prepare, vendor_candidate
 from tilewright.tuner.check import make_inputs
 from tilewright.tuner.prepare import default_candidate, text_hash
-
-from tests.tuner.problems import double, matmul
 
 
 def buffers(device, problem, seed=0):

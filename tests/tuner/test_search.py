@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
+
+from tests.tuner.problems import FINGERPRINT, FakeDevice, FakeMeasurer, double, matmul, trial
 from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
 from tilewright.kernels.space import Rule, Space
@@ -13,8 +15,6 @@ from tilewright.tuner.measure import Measurement, Unmeasurable
 from tilewright.tuner.search import Search, allotment
 from tilewright.tuner.store import Store
 from tilewright.tuner.suggest import Suggester
-
-from tests.tuner.problems import FINGERPRINT, FakeDevice, FakeMeasurer, double, matmul, trial
 
 CHOICES = {"A": (1, 2, 4, 8, 16, 32), "B": (1, 2, 3, 4, 5, 6), "MODE": ("x", "y", "z"), "TILE": (1024,)}
 

@@ -10,12 +10,12 @@ import warnings
 from dataclasses import replace
 
 import pytest
+
+from tests.tuner.problems import FINGERPRINT, double, trial
 from tilewright.tuner import journal
 from tilewright.tuner.journal import parse
 from tilewright.tuner.records import Record, clearly_faster, differs, pick
 from tilewright.tuner.store import Store, default_path
-
-from tests.tuner.problems import FINGERPRINT, double, trial
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+
 from tilewright.backends.protocol import CompileError, Fingerprint, Found, Limits, OutOfMemory
 
 FAULTS = json.loads(os.environ.get("FAULTS", "{}"))
