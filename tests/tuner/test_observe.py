@@ -63,6 +63,21 @@ def test_tuning_from_python(tmp_path, monkeypatch):
         default_store.cache_clear()
 
 
+def test_tuning_a_call(tmp_path, monkeypatch):
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path))
+    default_store.cache_clear()
+    try:
+        x = tw.ones((40, 30), device="cpu")
+        double, (total,) = tw.tune(lambda a, scale: (a * scale, [tw.sum(a)]), x, scale=2.0, budget=1.0)
+        assert float(total) == 1200 and float(double[3, 4]) == 2.0
+        problems = {r.title for r in default_store().records() if r.kind == "search"}
+        assert len(problems) == 2, problems
+        with pytest.raises(ValueError, match="no effort 'lazy'"):
+            tw.tune(lambda: pytest.fail("not to be called"), effort="lazy")
+    finally:
+        default_store.cache_clear()
+
+
 @pytest.mark.parametrize("budget", [math.nan, 0, -1])
 def test_bad_budgets_are_told_before_anything_runs(budget):
     with pytest.raises(ValueError, match="positive number of seconds"), tuning(budget=budget):
