@@ -63,7 +63,7 @@ def tune_script(
     numpy = {} if interrupted else _numpy(rows[:SHOWN])
     _report(console, rows, before, after, numpy)
     if interrupted:
-        console.print(f"Interrupted; everything measured is kept in {default_store().path}", soft_wrap=True)
+        console.print(f"Interrupted; {default_store().whereabouts}", soft_wrap=True)
     write_json(target, _json(rows, before, after, numpy, lines), console.print)
     if after is not None and after.error:
         raise click.ClickException(f"{script[0]} failed in its second run: {after.error}")
