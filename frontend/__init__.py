@@ -168,16 +168,16 @@ uint8, uint16, uint32, uint64 = (object_of(f"uint{bits}") for bits in (8, 16, 32
 float16, float32, float64 = (object_of(f"float{bits}") for bits in (16, 32, 64))
 complex64, complex128 = object_of("complex64"), object_of("complex128")
 
-_TUNER = ("tune", "tuning")  # from tilewright.tuner, which is imported when first asked for
+_MEASURING = ("tune", "tuning")
 
 
 def __getattr__(name: str) -> Any:
     if name == "bfloat16":  # its package is imported when first asked for
         return object_of("bfloat16")
-    if name in _TUNER:
-        from tilewright import tuner  # late: arrays need no tuner
+    if name in _MEASURING:
+        from tilewright import measuring  # late: few programs measure
 
-        return getattr(tuner, name)
+        return getattr(measuring, name)
     raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
 
 

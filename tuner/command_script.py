@@ -20,7 +20,7 @@ from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
 from tilewright.tuner.command_show import Display, Line, line_json, write_json
 from tilewright.tuner.measure import Unmeasurable, supervisor
-from tilewright.tuner.observe import Observations, Observed, shares
+from tilewright.tuner.observe import LIGHT, Observations, Observed, Purse, shares
 from tilewright.tuner.search import tune
 from tilewright.tuner.store import default_store
 from tilewright.tuner.yardstick import duration, roof
@@ -63,7 +63,7 @@ def tune_script(
     numpy = {} if interrupted else _numpy(rows[:SHOWN])
     _report(console, rows, before, after, numpy)
     if interrupted:
-        console.print(f"Interrupted; everything measured is kept in {default_store().path}", soft_wrap=True)
+        console.print(f"Interrupted; {default_store().whereabouts}", soft_wrap=True)
     write_json(target, _json(rows, before, after, numpy, lines), console.print)
     if after is not None and after.error:
         raise click.ClickException(f"{script[0]} failed in its second run: {after.error}")
@@ -107,30 +107,38 @@ def _script_failed(console: Console, script: str, run: Run, rows: list[Observed]
 def _tune_rows(console: Console, rows: list[Observed], budget: float | None, effort: str) -> tuple[list[Line], bool]:
     """Heaviest first, each with its share of the budget; also whether the user interrupted it."""
     lines: list[Line] = []
-    end = monotonic() + (budget or float("inf"))
-    jobs = [(row, share) for row, share in zip(rows, shares(rows, budget), strict=True) if budget is None or share]
+    purse = Purse(budget)
+    jobs = [(row, share) for row, share in zip(rows, shares(rows, budget), strict=True) if share is not None]
     display = Display(console, len(jobs))
     roofs: dict[str, dict[str, float]] = {}
     try:
         with display.running():
             for row, share in jobs:
-                if monotonic() > end:
-                    break
                 if row.device not in roofs:
                     display.begin(f"{row.device} measuring the roof", {})
                     roofs[row.device] = _roof_or_nothing(row.device)
-                label = row.problem.title
-                display.begin(f"{row.device} {label}", roofs[row.device])
-                result = tune(row.problem, get_device(row.device), effort=effort, budget=share, progress=display.update)
-                lines.append(Line(label, result, roofs[row.device]))
+                if purse.left <= 0:
+                    break
+                display.begin(f"{row.device} {row.problem.title}", roofs[row.device])
+                seconds = None if budget is None else min(share, purse.left)
+                result = tune(
+                    row.problem, get_device(row.device), effort=effort, budget=seconds, progress=display.update
+                )
+                lines.append(Line(row.problem.title, result, roofs[row.device]))
                 display.end(lines[-1])
     except KeyboardInterrupt:
         return lines, True
+    console.print(_tally(lines, len(jobs) - len(lines), len(rows) - len(jobs)))
+    return lines, False
+
+
+def _tally(lines: list[Line], unreached: int, light: int) -> str:
     known = sum(line.result.stopped == "records" for line in lines)
     trials = sum(len(line.result.trials) for line in lines)
-    origin = "all from the records" if known == len(lines) else f"{trials} trials, {known} from the records"
-    console.print(f"{len(lines)} of {len(rows)} problems tuned ({origin}); the others are too light to matter")
-    return lines, False
+    origin = "all from the records" if known == len(lines) else f"{trials} trials, {known} problems from the records"
+    text = f"{len(lines)} problems tuned ({origin})"
+    text += f"; {unreached} not reached, a larger --budget would" if unreached else ""
+    return text + (f"; {light} left alone, each is below {100 * LIGHT:.1g} % of the time" if light else "")
 
 
 def _roof_or_nothing(device: str) -> dict[str, float]:

@@ -72,6 +72,10 @@ class Display:
             best = f"best {duration(status.best.seconds)}, {of_roof} of the roof, {status.trials} trials"
         self._bar.update(self._task, completed=self._done + share, best=best)
 
+    def skip(self, count: int) -> None:
+        self._done += count
+        self._bar.update(self._task, completed=self._done)
+
     def end(self, line: Line) -> None:
         self._done += 1
         self._bar.update(self._task, completed=self._done)

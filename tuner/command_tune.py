@@ -131,9 +131,8 @@ class _Job:
         try:
             self.roof = roof(self.device, default_store())
         except Unmeasurable as error:
-            self.lines = [Line(label, _failed(p, self.device, str(error)), {}) for label, p in self.problems]
-            for line in self.lines:
-                self._display.end(line)
+            self._display.skip(len(self.problems))
+            click.echo(f"tilewright: {self.device.name} is left out, since nothing runs there: {error}", err=True)
             return
         purse = Purse(self._budget, len(self.problems))
         for label, problem in self.problems:
@@ -157,10 +156,6 @@ class _Job:
             self.lines = [Line(x.label, x.result, self.roof) for x in self.lines]
 
 
-def _failed(problem: Problem, device: Device, reason: str) -> Result:
-    return Result(problem, device.name, None, None, (), "failed", reason)
-
-
 def _tune_standard(
     console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None
 ) -> int:
@@ -176,6 +171,8 @@ def _tune_standard(
     except KeyboardInterrupt:
         interrupted = True
     lines = [line for job in jobs for line in job.lines]
+    if not lines and not interrupted:
+        raise click.ClickException("nothing could be measured; `tilewright devices` says what each device lacks")
     if lines:
         print_table(console, lines)
     print_summary(console, lines, monotonic() - start, interrupted)
@@ -194,18 +191,17 @@ def _tune_standard(
 
 def print_summary(console: Console, lines: list[Line], seconds: float, interrupted: bool) -> None:
     """Where the times come from, in a sentence."""
-    path = default_store().path
+    store = default_store()
     if interrupted:
-        console.print(f"Interrupted after {seconds:.1f} s; everything measured is kept in {path}", soft_wrap=True)
+        console.print(f"Interrupted after {seconds:.1f} s; {store.whereabouts}", soft_wrap=True)
         return
     known = sum(line.result.stopped == "records" for line in lines)
     if known == len(lines):
-        console.print(
-            f"Everything came from the records in {path}: nothing had to be measured ({seconds:.1f} s).", soft_wrap=True
-        )
+        text = f"Everything came from the records in {store.path}: nothing had to be measured ({seconds:.1f} s)."
+        console.print(text, soft_wrap=True)
         return
     trials = sum(len(line.result.trials) for line in lines)
     failed = sum(r.status == "failed" for line in lines for r in line.result.trials)
     text = f"{trials} trials in {seconds:.1f} s" + (f", {failed} of them failed" if failed else "")
     text += f"; {known} of {len(lines)} problems came from the records" if known else ""
-    console.print(f"{text}. Recorded in {path}", soft_wrap=True)
+    console.print(f"{text}; {store.whereabouts}", soft_wrap=True)

@@ -92,7 +92,7 @@ class Supervisor:
         """See `roof.measure_roof`. Raises Unmeasurable."""
         answer = self._ask({"op": "roof", "seconds": seconds}, seconds + 60)
         if not answer["ok"]:
-            raise Unmeasurable(f"{self.device}: {answer['reason']}")
+            raise self._unmeasurable(answer["reason"])
         return answer["roof"]
 
     def probe(self) -> str | None:
@@ -115,6 +115,9 @@ class Supervisor:
         if self._stderr is not None:
             self._stderr.close()
             self._stderr = None
+
+    def _unmeasurable(self, reason: str) -> Unmeasurable:
+        return Unmeasurable(reason if reason.startswith(f"{self.device}: ") else f"{self.device}: {reason}")
 
     def _expected(self, best: float) -> float:
         return self.hang_seconds + (20 * best if math.isfinite(best) else 2 * self.hang_seconds)
@@ -140,7 +143,7 @@ class Supervisor:
         answer = self._wait("start", 0.0, math.inf)
         if not answer["ok"]:
             self.close()
-            raise Unmeasurable(answer["reason"])
+            raise self._unmeasurable(answer["reason"])
 
     def _ask(self, request: dict[str, Any], run_seconds: float, patience: float = math.inf) -> dict[str, Any]:
         if self._process is None:
@@ -157,7 +160,7 @@ class Supervisor:
             self.close()
             raise
         if not answer["ok"] and answer["stage"] == "prepare" and not answer.get("cut"):
-            raise Unmeasurable(f"{self.device}: {answer['reason']}")
+            raise self._unmeasurable(answer["reason"])
         return answer
 
     def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,11 @@ from tilewright.backends.registry import get_device
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.search import Result, Status, allotment, plain, tune
 
-LEAST_SECONDS = 0.3
-"""A smaller share of a budget finds out nothing."""
+LEAST_SECONDS = 1.5
+"""A smaller share of a budget finds out little: a handful of kernels cannot be compiled and measured in less."""
+
+LIGHT = 0.005
+"""A problem that takes a smaller part of the time than this is left alone: nobody would notice what it wins."""
 
 
 @dataclass(slots=True)
@@ -95,12 +99,19 @@ def tuning(
 
 
 def shares(rows: list[Observed], budget: float | None) -> list[float | None]:
-    """A part of the budget for each row, by its time; None (skip) where that is too little to find out anything."""
+    """A part of the budget for each row, by its time, but no less than makes sense; None for what is too light.
+
+    Their sum may exceed the budget: whoever comes last, the lightest, may find it spent.
+    """
     total = sum(row.seconds for row in rows)
-    if budget is None or total <= 0:
-        return [budget] * len(rows)
-    parts = [budget * row.seconds / total for row in rows]
-    return [part if part >= LEAST_SECONDS else None for part in parts]
+    parts: list[float | None] = []
+    for row in rows:
+        fraction = row.seconds / total if total > 0 else 1 / len(rows)
+        if fraction < LIGHT:
+            parts.append(None)
+        else:
+            parts.append(math.inf if budget is None else min(budget, max(LEAST_SECONDS, budget * fraction)))
+    return parts
 
 
 def tune_observed(
@@ -112,10 +123,20 @@ def tune_observed(
     Raises ValueError for a bad effort or budget.
     """
     allotment(effort, budget)
-    results, end = [], monotonic() + (budget or float("inf"))
-    rows = observations.heaviest()
+    results, purse, rows = [], Purse(budget), observations.heaviest()
     for row, share in zip(rows, shares(rows, budget), strict=True):
-        if budget is not None and (share is None or monotonic() > end):
-            continue
-        results.append(tune(row.problem, get_device(row.device), effort=effort, budget=share, progress=progress))
+        if share is not None and purse.left > 0:
+            seconds = None if budget is None else min(share, purse.left)
+            results.append(tune(row.problem, get_device(row.device), effort=effort, budget=seconds, progress=progress))
     return results
+
+
+class Purse:
+    """What is left of a budget in seconds, counted from now; infinite without one."""
+
+    def __init__(self, budget: float | None) -> None:
+        self._end = math.inf if budget is None else monotonic() + budget
+
+    @property
+    def left(self) -> float:
+        return self._end - monotonic()

@@ -52,6 +52,11 @@ class Store:
         self._memory: list[Record] | None = None  # once the file cannot be written: what it lacks
         self._warned: set[str] = set()
 
+    @property
+    def whereabouts(self) -> str:
+        """Where what was measured is, for people."""
+        return f"all is kept in {self.path}" if self._memory is None else "nothing could be kept: see the warning"
+
     # reading
 
     def refresh(self) -> None:

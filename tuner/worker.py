@@ -15,7 +15,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-from tilewright.backends.protocol import CompileError, Device, TilewrightError
+from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.problem import Problem
@@ -42,6 +42,8 @@ class Worker:
             return {"ok": False, "reason": f"does not compile: {_first_error(error)}"}
         except MemoryError:
             return {"ok": False, "reason": "out of memory on the host"}
+        except Unsupported as error:
+            return {"ok": False, "reason": str(error)}
         except TilewrightError as error:
             return {"ok": False, "reason": f"{type(error).__name__}: {error}"}
         except Exception as error:  # whatever a plug-in raises is that candidate's failure, told to the parent

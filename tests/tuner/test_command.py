@@ -15,6 +15,11 @@ from tests.tuner.problems import double, trial
 from tilewright.tuner.store import Store
 
 MAIN = "from tilewright.tuner.command import main; main()"
+ONE = (
+    "import tilewright.tuner.command_tune as c; full = c.standard; c.standard = lambda limits: full(limits)[6:7]\n"
+    + MAIN
+)
+"""The same, with one standard problem instead of all."""
 SCRIPT = """
 import sys
 import numpy as np
@@ -76,6 +81,21 @@ def test_tune_the_standard_problems(home, tmp_path):
     assert status == 0 and "gelu" not in out and "map mul,add,tanh 4194304 float32" in out
 
 
+def test_no_compiler_nothing_to_tune(home):
+    status, _, err = run(home, "tune", "--device", "cpu", CC="/nowhere/cc")
+    assert status == 1
+    assert "cpu is left out, since nothing runs there" in err and "/nowhere/cc" in err
+    assert "`tilewright devices` says what each device lacks" in err
+
+
+def test_unwritable_folder_is_one_warning_and_no_hindrance(tmp_path):
+    (tmp_path / "blocked").write_text("no folder")
+    status, out, err = run(tmp_path / "blocked", "tune", "--device", "cpu", "--budget", "1ms", code=ONE)
+    assert status == 0, out + err
+    assert err.count("cannot write records") == 1
+    assert "matmul 128" in out and "nothing could be kept" in out
+
+
 def test_settled_problems_come_from_the_records(home):
     code = (
         "import tilewright.tuner.command_tune as c; full = c.standard; c.standard = lambda limits: full(limits)[6:7]\n"
@@ -122,7 +142,7 @@ def test_interrupted_tuning_keeps_and_prints_what_it_has(home):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
-    assert "gelu 4M" in out and "Interrupted after" in out and str(store) in out
+    assert "gelu 4M" in out and "Interrupted after" in out and f"all is kept in {store}" in out
     assert len(Store(store).records()) >= 3
 
 

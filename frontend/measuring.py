@@ -1,0 +1,35 @@
+"""Measuring from inside a program: `tw.tuning` and `tw.tune`. Imported when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tilewright.array import Array
+from tilewright.evaluation import eval
+from tilewright.tuner import tuning
+
+__all__ = ["tune", "tuning"]
+
+
+def tune(
+    function: Callable[..., Any], /, *arguments: Any, budget: float | None = 30.0, effort: str = "full", **keywords: Any
+) -> Any:
+    """Call `function`, then tune what it launched, the heaviest first, within `budget` seconds; returns its result.
+
+    What is learnt holds from then on, here and in later processes. `effort` is "instant", "quick", "full" or
+    "exhaustive". Raises ValueError for a bad budget or effort before calling, and whatever the function raises.
+    """
+    with tuning(budget=budget, effort=effort):
+        result = function(*arguments, **keywords)
+        eval(*_arrays(result))
+    return result
+
+
+def _arrays(value: Any) -> list[Array]:
+    """The arrays in a result, however deep in tuples, lists and dicts."""
+    if isinstance(value, Array):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [x for item in value for x in _arrays(item)] if isinstance(value, list | tuple) else []
