@@ -44,12 +44,29 @@
 /* A group's share of an extent: blocks evened out, so that the last is not a sliver, in whole tiles. */
 #define SHARE(extent, block, tile) ROUND_UP(BLOCKS(extent, BLOCKS(extent, block)), tile)
 
+/* The most rows and columns of a group, in whole tiles. */
+#define MOST_M ROUND_UP(BLOCK_M, TILE_M)
+#define MOST_N ROUND_UP(BLOCK_N, TILE_N)
+
+/* Through OpenCL a CPU's group is one work-item, and what it works on lies in local memory, which there is plain memory.
+   Pointers name their memory, so that factors cannot be read in place. */
+#if CPU_GROUPS
+#define WORK
+#define FETCH(address) __builtin_prefetch(address, 1)
+#else
+#define WORK __local
+#define FETCH(address) ((void)0)
+#endif
+
 typedef ACC vector __attribute__((vector_size(VECTOR)));
 typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(ACC)), may_alias));
 
 /* A product's multiply-adds may fuse, user expressions may not, so contraction is on in this one function; that
    is also why it is not inlined. */
-#if defined(__clang__)
+#if !CPU_GROUPS
+#define FUSED
+#define FUSE _Pragma("clang fp contract(fast)")
+#elif defined(__clang__)
 #define FUSED __attribute__((noinline))
 #define FUSE _Pragma("clang fp contract(fast)")
 #else
@@ -59,30 +76,41 @@ typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(A
 
 /* sum (+)= a[TILE_M, depth] * b[depth, TILE_N]. The tile's accumulators, one row of b and one element of a must fit
    into the vector registers. */
-FUSED static void multiply(i64 depth, const ACC *a, i64 a_row, i64 a_step, const ACC *b, i64 b_step, int first, ACC *sum) {
+FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step, int first, WORK ACC *sums) {
     FUSE
+    WORK vector *const sum = (WORK vector *)sums;
     vector c[TILE_M][TILE_VECTORS];
     if (!first) /* asked for now, here when the loop is done */
+        UNROLL
         for (int r = 0; r < TILE_M * TILE_VECTORS; r++)
-            __builtin_prefetch((vector *)sum + r, 1);
-    for (int r = 0; r < TILE_M; r++)
+            FETCH(sum + r);
+    UNROLL
+    for (int r = 0; r < TILE_M; r++) {
+        UNROLL
         for (int v = 0; v < TILE_VECTORS; v++)
-            c[r][v] = (vector){0};
+            c[r][v] = (vector){};
+    }
     for (i64 p = 0; p < depth; p++) {
         vector y[TILE_VECTORS];
+        UNROLL
         for (int v = 0; v < TILE_VECTORS; v++)
-            y[v] = ((const vector_anywhere *)b)[v];
+            y[v] = ((WORK const vector_anywhere *)b)[v];
+        UNROLL
         for (int r = 0; r < TILE_M; r++) {
             const ACC x = a[r * a_row];
+            UNROLL
             for (int v = 0; v < TILE_VECTORS; v++)
                 c[r][v] += x * y[v];
         }
         a += a_step;
         b += b_step;
     }
-    for (int r = 0; r < TILE_M; r++)
+    UNROLL
+    for (int r = 0; r < TILE_M; r++) {
+        UNROLL
         for (int v = 0; v < TILE_VECTORS; v++)
-            ((vector *)sum)[r * TILE_VECTORS + v] = first ? c[r][v] : ((vector *)sum)[r * TILE_VECTORS + v] + c[r][v];
+            sum[r * TILE_VECTORS + v] = first ? c[r][v] : sum[r * TILE_VECTORS + v] + c[r][v];
+    }
 }
 
 /* Missing rows or columns of a panel's last tile are 0, so that the innermost loop need not know of them. A panel that
@@ -98,7 +126,7 @@ FUSED static void multiply(i64 depth, const ACC *a, i64 a_row, i64 a_step, const
             (to)[p * (tile) + r] = lines[r][p]
 
 /* Rows i0 .. i0 + rows of A, depth columns from p0, as panels of [depth][TILE_M]. */
-static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, ACC *to) {
+static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, WORK ACC *to) {
     for (i64 i = 0; i < rows; i += TILE_M, to += depth * TILE_M) {
         const i64 here = LEAST(TILE_M, rows - i);
 #if A_ALONG_K
@@ -106,16 +134,14 @@ static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, ACC *
         for (i64 c = 0; c < depth; c += CHUNK) {
             const i64 count = LEAST(CHUNK, depth - c);
             for (i64 r = 0; r < here; r++) {
-                _Pragma("omp simd")
-                for (i64 p = 0; p < count; p++)
+                FOR_EACH(p, 0, count)
                     lines[r][p] = LOAD_A(b, i0 + i + r, p0 + c + p);
             }
             TRANSPOSE(to + c * TILE_M, TILE_M, lines, count);
         }
 #else
         for (i64 p = 0; p < depth; p++) {
-            _Pragma("omp simd")
-            for (i64 r = 0; r < here; r++)
+            FOR_EACH(r, 0, here)
                 to[p * TILE_M + r] = LOAD_A(b, i0 + i + r, p0 + p);
         }
         CLEAR(to, TILE_M, here, depth);
@@ -124,7 +150,7 @@ static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, ACC *
 }
 
 /* Columns j0 .. j0 + columns of B, depth rows from p0, as panels of [depth][TILE_N]. */
-static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, ACC *to) {
+static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, WORK ACC *to) {
     for (i64 j = 0; j < columns; j += TILE_N, to += depth * TILE_N) {
         const i64 here = LEAST(TILE_N, columns - j);
 #if B_ALONG_K
@@ -132,16 +158,14 @@ static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, AC
         for (i64 c = 0; c < depth; c += CHUNK) {
             const i64 count = LEAST(CHUNK, depth - c);
             for (i64 s = 0; s < here; s++) {
-                _Pragma("omp simd")
-                for (i64 p = 0; p < count; p++)
+                FOR_EACH(p, 0, count)
                     lines[s][p] = LOAD_B(b, p0 + c + p, j0 + j + s);
             }
             TRANSPOSE(to + c * TILE_N, TILE_N, lines, count);
         }
 #else
         for (i64 p = 0; p < depth; p++) {
-            _Pragma("omp simd")
-            for (i64 s = 0; s < here; s++)
+            FOR_EACH(s, 0, here)
                 to[p * TILE_N + s] = LOAD_B(b, p0 + p, j0 + j + s);
         }
         CLEAR(to, TILE_N, here, depth);
@@ -149,10 +173,9 @@ static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, AC
     }
 }
 
-static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, const ACC *sum) {
+static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, WORK const ACC *sum) {
     for (i64 r = 0; r < rows; r++) {
-        _Pragma("omp simd")
-        for (i64 s = 0; s < columns; s++)
+        FOR_EACH(s, 0, columns)
             STORE_C(b, i0 + r, j0 + s, sum[r * TILE_N + s]);
     }
 }
@@ -164,25 +187,29 @@ KERNEL {
     /* How many leading rows and columns are read in place; a last, partial panel is packed in any case. */
     const i64 rows_in_place = PACK_A ? 0 : rows / TILE_M * TILE_M;
     const i64 columns_in_place = PACK_B ? 0 : columns / TILE_N * TILE_N;
+#if CPU_GROUPS
+    /* The allocator keeps such pieces between calls; the stack would do as well, were it large on every thread. */
+    const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K ? MOST_M * MOST_N : TILE_M * TILE_N;
     const i64 packed_rows = ROUND_UP(rows - rows_in_place, TILE_M), packed_columns = ROUND_UP(columns - columns_in_place, TILE_N);
-    const i64 deepest = LEAST(BLOCK_K, K), sums = K > BLOCK_K ? ROUND_UP(rows, TILE_M) * ROUND_UP(columns, TILE_N) : 0;
-    /* Sums and panels of B are whole vectors, so alignment to a cache line holds throughout. The allocator keeps such
-       pieces between calls; the stack would do as well, were it large on every thread. */
-    char *space = __builtin_malloc(sizeof(ACC) * (sums + (packed_rows + packed_columns) * deepest) + 64);
-    ACC *const partial = (ACC *)(((u64)space + 63) / 64 * 64), *const panels_b = partial + sums;
+    char *const memory = __builtin_malloc(sizeof(ACC) * (tiles + (packed_rows + packed_columns) * deepest) + 64);
+    ACC *const partial = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = partial + tiles;
     ACC *const panels_a = panels_b + packed_columns * deepest;
+#else
+    SHARED(ACC, partial, MOST_M * MOST_N) __attribute__((aligned(64)));
+    SHARED(ACC, panels_b, MOST_N * BLOCK_K) __attribute__((aligned(64)));
+    SHARED(ACC, panels_a, MOST_M * BLOCK_K) __attribute__((aligned(64)));
+#endif
     i64 p0 = 0;
     do {
         const i64 depth = LEAST(BLOCK_K, K - p0);
         const int first = p0 == 0, last = p0 + depth == K;
         pack_b(ARGUMENTS, b, j0 + columns_in_place, columns - columns_in_place, p0, depth, panels_b);
         pack_a(ARGUMENTS, b, i0 + rows_in_place, rows - rows_in_place, p0, depth, panels_a);
-        ACC *next = partial;
+        WORK ACC *sum = partial;
         for (i64 j = 0; j < columns; j += TILE_N) {
             for (i64 i = 0; i < rows; i += TILE_M) {
-                ACC only[TILE_M * TILE_N] __attribute__((aligned(64)));
-                ACC *const sum = first && last ? only : next;
-                const ACC *x = panels_a + (i - rows_in_place) * depth, *y = panels_b + (j - columns_in_place) * depth;
+                WORK const ACC *x = panels_a + (i - rows_in_place) * depth;
+                WORK const ACC *y = panels_b + (j - columns_in_place) * depth;
                 i64 x_row = 1, x_step = TILE_M, y_step = TILE_N;
 #if !PACK_A
                 if (i < rows_in_place)
@@ -195,10 +222,13 @@ KERNEL {
                 multiply(depth, x, x_row, x_step, y, y_step, first, sum);
                 if (last)
                     store(ARGUMENTS, b, i0 + i, LEAST(TILE_M, rows - i), j0 + j, LEAST(TILE_N, columns - j), sum);
-                next += TILE_M * TILE_N;
+                if (K > BLOCK_K) /* else one tile's sums are enough */
+                    sum += TILE_M * TILE_N;
             }
         }
         p0 += BLOCK_K;
     } while (p0 < K);
-    __builtin_free(space);
+#if CPU_GROUPS
+    __builtin_free(memory);
+#endif
 }

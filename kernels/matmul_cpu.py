@@ -40,10 +40,6 @@ def _up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
     return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
-def _applies(problem: Problem, limits: Limits) -> bool:
-    return problem.kind == "matmul" and limits.threads_per_group == 1
-
-
 def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
     """Block sizes for `default`, the largest first, those that keep every thread equally busy before the others."""
     pairs = [(bm, bn) for bm in _up_to(BLOCKS_M[:-1], m) for bn in _up_to(BLOCKS_N[:-1], n)]
@@ -83,8 +79,8 @@ class _Fit:
         return {
             "VECTOR": (_vectors(self.limits)[0],),
             "SWAP": (0, 1),
-            "PACK_A": (0, 1),
-            "PACK_B": (0, 1),
+            "PACK_A": (0, 1) if self.limits.threads_per_group == 1 else (1,),
+            "PACK_B": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "BLOCK_M": _up_to(BLOCKS_M, max(m, n)),
             "BLOCK_N": _up_to(BLOCKS_N, max(m, n)),
             "BLOCK_K": _up_to(BLOCKS_K, k),
@@ -101,6 +97,7 @@ class _Fit:
             Rule("the tile is larger than the whole result", self.tile_is_used),
             Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
             Rule("fewer than 8 accumulators (4 cycles, 2 a cycle) leave multipliers idle", self.hides_latency),
+            Rule("what a group works on must fit into its local memory", self.fits_shared),
             Rule("a panel of B must stay in the nearest cache, a block of A in the next", self.panels_fit),
         )
 
@@ -131,6 +128,12 @@ class _Fit:
         _, _, m, n = self.seen[int(c["SWAP"])]
         return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes) * m)
 
+    def fits_shared(self, c: Config) -> bool:
+        rows, columns, depth = (int(c[f"BLOCK_{letter}"]) for letter in "MNK")
+        rows, columns = rows + int(c["TILE_M"]), columns + int(c["TILE_VECTORS"]) * self.lanes  # whole tiles
+        elements = rows * columns + (rows + columns) * depth
+        return self.limits.threads_per_group == 1 or elements * sum_nbytes(self.problem) <= self.limits.shared_nbytes
+
     def panels_fit(self, c: Config) -> bool:
         near, middle = (*self.limits.cache_nbytes, 0, 0)[:2]
         depth = min(int(c["BLOCK_K"]), self.problem.space[3])
@@ -149,7 +152,7 @@ class MatmulCpu:
     name = "matmul_cpu"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if not _applies(problem, limits):
+        if problem.kind != "matmul" or limits.subgroup != 1:
             return EMPTY
         fit = _Fit(problem, limits)
         return Space(fit.choices, fit.rules())
@@ -165,6 +168,8 @@ class MatmulCpu:
         small = m * n * k <= SMALL
         in_place = second.load is not None and second.along_axis and (small or m <= THIN)
         packs = {"PACK_A": int(first.load is None or not small), "PACK_B": int(not in_place)}
+        if limits.threads_per_group != 1:
+            packs = {"PACK_A": 1, "PACK_B": 1}
         tiles = (*(WIDE_TILES if registers >= 32 else ()), *TILES)
         depths = _up_to(BLOCKS_K[:-1], k)[::-1]
         space = self.space(problem, limits)
@@ -197,7 +202,7 @@ class MatmulDot:
     BLOCKS_N = (8, 32, 128, 512, 2048)
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if not _applies(problem, limits):
+        if problem.kind != "matmul" or limits.threads_per_group != 1:
             return EMPTY
         swap = problem.space[1] > problem.space[2]
         _, second, m, n = oriented(problem, swap)
