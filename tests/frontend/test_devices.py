@@ -81,7 +81,7 @@ def test_host_does_the_rest(arrays):
 
 
 def test_reading_a_part(arrays):
-    device, a, x, _, _ = arrays
+    device, a, x, *_ = arrays
     y = x + 0
     assert float(y[2, 3]) == a[2, 3]
     agree(y[1:3], a[1:3], device)
@@ -90,7 +90,7 @@ def test_reading_a_part(arrays):
 
 
 def test_several_threads(arrays):
-    device, a, x, _, _ = arrays
+    _, a, x, *_ = arrays
     shared = x * 2 + 1
     results, errors = [], []
 

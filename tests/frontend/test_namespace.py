@@ -94,7 +94,8 @@ def test_a_device_without_64_bits_narrows_and_says_so(narrow):
     n = tw.asarray([3, 4], device="narrow")
     assert (x.dtype, n.dtype, tw.zeros(2, device="narrow").dtype) == (tw.float32, tw.int32, tw.float32)
     for result, dtype in (
-        (n / 2, tw.float32), (n * 1.5, tw.float32), (n + x, tw.float32), (tw.sqrt(n), tw.float32), (tw.mean(n), tw.float32),
+        (n / 2, tw.float32), (n * 1.5, tw.float32), (n + x, tw.float32), (tw.sqrt(n), tw.float32),
+        (tw.mean(n), tw.float32),
         (tw.sum(tw.astype(n, "int8")), tw.int32), (tw.argmax(n), tw.int32), (tw.sort(n), tw.int32),
         (tw.count_nonzero(n), tw.int32), (tw.arange(3, device="narrow"), tw.int32), (tw.nonzero(n)[0], tw.int32),
         (n[tw.asarray([1, -1], device="narrow")], tw.int32),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import tilewright as tw
 
-SLICES = st.builds(slice, st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5), st.sampled_from([None, 1, 2, -1, -2]))
+SLICES = st.builds(
+    slice, st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5), st.sampled_from([None, 1, 2, -1, -2])
+)
 KEYS = st.tuples(SLICES, SLICES) | SLICES | st.integers(-2, 1) | st.tuples(st.none(), SLICES)
 STEPS = st.one_of(
     st.tuples(st.just("view"), KEYS),
@@ -63,12 +65,16 @@ def run(program: list[Any], xp: Any, first: Any) -> list[Any]:
 def _legal(x: Any, key: Any) -> bool:
     keys = key if isinstance(key, tuple) else (key,)
     named = [k for k in keys if k is not None]
-    return len(named) <= x.ndim and all(not isinstance(k, int) or -n <= k < n for k, n in zip(named, x.shape, strict=False))
+    return len(named) <= x.ndim and all(
+        not isinstance(k, int) or -n <= k < n for k, n in zip(named, x.shape, strict=False)
+    )
 
 
 def compare(program: list[Any]) -> None:
     data = np.arange(12).reshape(3, 4) - 5
-    for ours, theirs in zip(run(program, tw, tw.asarray(data.copy(), device="cpu")), run(program, np, data), strict=True):
+    for ours, theirs in zip(
+        run(program, tw, tw.asarray(data.copy(), device="cpu")), run(program, np, data), strict=True
+    ):
         np.testing.assert_array_equal(np.asarray(ours), theirs)
 
 
