@@ -136,15 +136,14 @@ class Array(Recorded):
             return data.astype(dtype)
         if copy:
             return data.copy()
-        if self._cell.value.op == "buffer":
-            self._cell.value.arg.pinned = True
         return data
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """ndarray op Array records on this array's device; what we have no op for, NumPy computes on the host."""
         op = _UFUNCS.get(ufunc)
         if op is not None and method == "__call__" and out is None and not options:
-            node = record.unary(op, self.node(), self._device) if len(inputs) == 1 else apply(op, *inputs, self._device)
+            x, y = inputs[0], inputs[-1]
+            node = record.unary(op, self.node(), self._device) if len(inputs) == 1 else apply(op, x, y, self._device)
             if node is not None:
                 return wrap(node, self._device)
         if any(type(target) is Array for target in out or ()):

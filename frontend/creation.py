@@ -203,13 +203,10 @@ def linspace(
     return wrap(record.cast(node, name, target), target)
 
 
-def _grid(rows: int, columns: int, device: Device) -> tuple[Node, Node]:
+def _grid(shape: tuple[int, ...], device: Device) -> tuple[Node, Node]:
     """Row and column numbers over a matrix."""
-    shape = (rows, columns)
-    return (
-        record.window(iota(rows, device), View(shape, (1, 0), 0)),
-        record.window(iota(columns, device), View(shape, (0, 1), 0)),
-    )
+    rows, columns = (iota(extent, device) for extent in shape)
+    return record.window(rows, View(shape, (1, 0), 0)), record.window(columns, View(shape, (0, 1), 0))
 
 
 def eye(
@@ -218,7 +215,7 @@ def eye(
     """Ones on the `k`-th diagonal, zeros elsewhere."""
     target = resolve(device)
     name = default_float(target) if dtype is None else name_of(dtype, target)
-    row, column = _grid(*shape_of((n_rows, n_rows if n_cols is None else n_cols), "eye"), target)
+    row, column = _grid(shape_of((n_rows, n_rows if n_cols is None else n_cols), "eye"), target)
     node = record.binary("eq", record.binary("add", row, k, target), column, target)
     return wrap(record.cast(node, name, target), target)
 
@@ -227,7 +224,7 @@ def _triangle(x: Array, op: str, k: int, name: str) -> Array:
     if x.ndim < 2:
         raise ValueError(f"{name}: a matrix needs at least 2 axes, the shape is {x.shape}")
     device = x._device
-    row, column = _grid(*x.shape[-2:], device)
+    row, column = _grid(x.shape[-2:], device)
     kept = record.binary(op, column, record.binary("add", row, k, device), device)
     zero = False if x._cell.value.dtype == "bool" else 0
     return wrap(record.where(kept, x.node(), zero, device), device)

@@ -101,8 +101,8 @@ def _logical(op: str, name: str) -> Callable[[Any, Any], Array]:
     def function(x1: Any, x2: Any, /) -> Array:
         device = device_of(name, x1, x2)
         a, b = (node_of(x, device, name) for x in (x1, x2))
-        truths = [record.cast(p, "bool", device) if isinstance(p, Node) else bool(p) for p in (a, b)]
-        return wrap(record.binary(op, *truths, device), device)
+        x, y = (record.cast(p, "bool", device) if isinstance(p, Node) else bool(p) for p in (a, b))
+        return wrap(record.binary(op, x, y, device), device)
 
     return _named(function, name)
 

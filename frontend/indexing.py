@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 from operator import index as to_int
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def _consumed(item: Any) -> int:
     return len(item.shape) if isinstance(item, (Node, np.ndarray)) and _is_mask(item) else 1
 
 
-def _is_mask(item: Any) -> bool:
+def _is_mask(item: Any) -> TypeGuard[Node | HostArray]:
     return isinstance(item, (Node, np.ndarray)) and item.dtype == "bool"
 
 
@@ -230,12 +230,13 @@ def _on_host(key: Sequence[Item]) -> tuple[list[Node], Callable[[Sequence[HostAr
 
 def masked(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node | None:
     """`node` with `value`, one element, where a mask of its own shape is true; None where the key is another."""
-    if len(key) != 1 or not _is_mask(key[0]) or key[0].shape != node.shape:
+    mask = key[0] if len(key) == 1 else None
+    if not _is_mask(mask) or mask.shape != node.shape:
         return None
     if isinstance(value, Node) and value.shape != ():
         return None
-    mask = key[0] if isinstance(key[0], Node) else upload(key[0], "bool", device)
-    return expand(where(mask, fitted(value, (), node.dtype, device), node, device), node.shape)
+    chosen = mask if isinstance(mask, Node) else upload(mask, "bool", device)
+    return expand(where(chosen, fitted(value, (), node.dtype, device), node, device), node.shape)
 
 
 def scatter(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node:

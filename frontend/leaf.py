@@ -10,14 +10,14 @@ class Leaf:
     """Evaluated elements, C-contiguous, in `buffer` on `device`.
 
     `origin` names the op that the host computed for the device ("" where a kernel did), for `explain`.
-    `pinned`: someone outside reads this memory (a NumPy array shares it), so it must never be written in place.
+    NumPy arrays may share the memory: a buffer that a leaf has held is never written again.
     `buffer` is None for an argument of a function that `jit` is tracing: it has no value yet.
     """
 
-    __slots__ = ("buffer", "device", "origin", "pinned")
+    __slots__ = ("buffer", "device", "origin")
 
     def __init__(self, buffer: Buffer | None, device: Device, origin: str = "") -> None:
-        self.buffer, self.device, self.origin, self.pinned = buffer, device, origin, False
+        self.buffer, self.device, self.origin = buffer, device, origin
 
     def __repr__(self) -> str:
         return f"Leaf({self.buffer!r})"

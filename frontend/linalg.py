@@ -214,13 +214,13 @@ def inv(x: Array, /) -> Array:
 
 def pinv(x: Array, /, *, rtol: Any = None) -> Array:
     """The pseudo-inverse of each matrix; singular values below `rtol` times the largest count as 0."""
-    limit = np.asarray(rtol) if rtol is not None else None
+    limit: Any = None if rtol is None else np.asarray(rtol)
     return _hosted("pinv", lambda d: np.linalg.pinv(d, rtol=limit), False, x)
 
 
 def matrix_rank(x: Array, /, *, rtol: Any = None) -> Array:
     """The number of singular values above `rtol` times the largest, of each matrix."""
-    limit = np.asarray(rtol) if rtol is not None else None
+    limit: Any = None if rtol is None else np.asarray(rtol)
     return _hosted("matrix_rank", lambda d: np.asarray(np.linalg.matrix_rank(d, rtol=limit)), False, x)
 
 
@@ -228,7 +228,8 @@ def qr(x: Array, /, *, mode: str = "reduced") -> QRResult:
     """An orthonormal and an upper triangular factor of each matrix; `mode` is "reduced" or "complete"."""
     if mode not in ("reduced", "complete"):
         raise ValueError(f"qr: mode is 'reduced' or 'complete', not {mode!r}")
-    return QRResult(*_hosted("qr", lambda d: tuple(np.linalg.qr(d, mode=mode)), False, x))
+    factors: Callable[..., Any] = np.linalg.qr
+    return QRResult(*_hosted("qr", lambda d: tuple(factors(d, mode=mode)), False, x))
 
 
 def svd(x: Array, /, *, full_matrices: bool = True) -> SVDResult:

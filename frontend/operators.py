@@ -63,8 +63,8 @@ def _operators(op: str) -> tuple[Callable[..., Any], Callable[..., Any], Callabl
     fast = FAST.get(op, {})
 
     def forward(self: Recorded, other: Any) -> Any:
-        kind, device = self.__class__, self._device
-        if other.__class__ is kind and other._device is device:
+        kind, device, given = self.__class__, self._device, type(other)
+        if given is kind and other._device is device:
             a = self._cell.value if self._view is None else self.node()
             b = other._cell.value if other._view is None else other.node()
             dtype, shape = a.dtype, a.shape
@@ -75,7 +75,7 @@ def _operators(op: str) -> tuple[Callable[..., Any], Callable[..., Any], Callabl
                     if node.depth > DEPTH:
                         settle([node], device)
                     return kind(Cell(node), device)
-        elif other.__class__ in _NUMBERS:
+        elif given in _NUMBERS:
             a = self._cell.value if self._view is None else self.node()
             dtype = a.dtype
             if dtype in _PLAIN and -_LARGE < other < _LARGE:

@@ -170,30 +170,30 @@ def cast(node: Node, dtype: str, device: Device) -> Node:
 
 def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
     """`op` of two operands, one of them a node. Raises TypeError, ValueError or OverflowError at once."""
-    scalar = b if isinstance(a, Node) else a
-    if isinstance(a, Node) and isinstance(b, Node):
-        rule = rule_of(op, a.dtype, b.dtype, device)
-        if KINDS[rule.compute] != "c":
-            a, b = cast(a, rule.compute, device), cast(b, rule.compute, device)
-    else:
-        node = a if isinstance(a, Node) else b
-        rule = rule_of(op, node.dtype, type(scalar), device)
-        if KINDS[rule.compute] == "c":
-            oracle = OPS[op].oracle
-            return host(title(op), lambda x: oracle(x, scalar) if node is a else oracle(scalar, x), [node], device)
-        if KINDS[rule.compute] in "iu" and op in _COMPARE and not in_range(int(scalar), rule.compute):
-            above = _ABOVE[op] if (scalar > 0) == (node is a) else _ABOVE[op] ^ (op not in ("eq", "ne"))
-            return filled(above, node.shape, "bool", device)
-        fixed = const(scalar, rule.compute, title(op))
-        node = cast(node, rule.compute, device)
-        if node.shape != () or node.op != "const":
-            pair = (node, fixed) if isinstance(a, Node) else (fixed, node)
-            return Node(rule.op, pair, None, node.shape, rule.result)
-        a, b = (node, fixed) if isinstance(a, Node) else (fixed, node)
-    nodes, shape = _fit([a, b], title(op))
+    if not isinstance(a, Node):
+        assert isinstance(b, Node)
+        return _with_scalar(op, b, a, device, scalar_first=True)
+    if not isinstance(b, Node):
+        return _with_scalar(op, a, b, device, scalar_first=False)
+    rule = rule_of(op, a.dtype, b.dtype, device)
     if KINDS[rule.compute] == "c":
-        return host(title(op), OPS[op].oracle, nodes, device)
+        (a, b), _ = _fit([a, b], title(op))
+        return host(title(op), OPS[op].oracle, [a, b], device)
+    nodes, shape = _fit([cast(a, rule.compute, device), cast(b, rule.compute, device)], title(op))
     return Node(rule.op, tuple(nodes), None, shape, rule.result)
+
+
+def _with_scalar(op: str, node: Node, scalar: Any, device: Device, scalar_first: bool) -> Node:
+    rule = rule_of(op, node.dtype, type(scalar), device)
+    if KINDS[rule.compute] == "c":
+        oracle = OPS[op].oracle
+        return host(title(op), lambda x: oracle(scalar, x) if scalar_first else oracle(x, scalar), [node], device)
+    if KINDS[rule.compute] in "iu" and op in _COMPARE and not in_range(int(scalar), rule.compute):
+        swapped = (scalar > 0) == scalar_first and op not in ("eq", "ne")
+        return filled(_ABOVE[op] ^ swapped, node.shape, "bool", device)
+    fixed = const(scalar, rule.compute, title(op))
+    node = cast(node, rule.compute, device)
+    return Node(rule.op, (fixed, node) if scalar_first else (node, fixed), None, node.shape, rule.result)
 
 
 def unary(op: str, x: Node, device: Device) -> Node:
@@ -226,10 +226,11 @@ def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
         dtype = narrow(promote(a.dtype, b.dtype), device)
     else:
         node, scalar = (a, b) if isinstance(a, Node) else (b, a)
+        assert isinstance(node, Node)
         dtype = weak(node.dtype, type(scalar), device)
     if KINDS[dtype] == "c":
         parts = [p if isinstance(p, Node) else upload(np.asarray(p), dtype, device) for p in (condition, a, b)]
         return host("where", np.where, parts, device)
-    a, b = (cast(p, dtype, device) if isinstance(p, Node) else const(p, dtype, "where") for p in (a, b))
-    nodes, shape = _fit([cast(condition, "bool", device), a, b], "where")
+    values = [cast(p, dtype, device) if isinstance(p, Node) else const(p, dtype, "where") for p in (a, b)]
+    nodes, shape = _fit([cast(condition, "bool", device), *values], "where")
     return Node("where", tuple(nodes), None, shape, dtype)

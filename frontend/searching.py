@@ -76,9 +76,10 @@ def searchsorted(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array |
     """Where in the sorted `x1` the elements of `x2` would go."""
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is 'left' or 'right', not {side!r}")
+    find: Callable[..., Any] = np.searchsorted
     if sorter is not None:
         x1 = take(x1, sorter)
-    return on_host("searchsorted", lambda a, v: np.searchsorted(a, v, side=side), one(x1, "searchsorted"), x2)
+    return on_host("searchsorted", lambda a, v: find(a, v, side=side), one(x1, "searchsorted"), x2)
 
 
 def _descending(data: Any, along: int, stable: bool) -> Any:

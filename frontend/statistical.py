@@ -76,7 +76,7 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
     else:
         target = source
     if KINDS[target] == "c" or KINDS[source] == "c":
-        function = {"sum": np.sum, "prod": np.prod}[name]
+        function = np.sum if name == "sum" else np.prod
         return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
     compute = "float32" if target in ("float16", "bfloat16") else target  # halves add up in float32
     result = reduced(_cast(x, compute, device), name, axes, keepdims)
@@ -232,7 +232,7 @@ def _cumulative(x: Array, name: str, axis: int | None, dtype: Any, initial: bool
         raise ValueError(f"{name}: an array of {x.ndim} axes needs `axis`")
     along = axis_of(axis or 0, x.ndim, name)
     target = None if dtype is None else np.dtype(name_of(dtype, x._device))
-    function = {"cumulative_sum": np.cumulative_sum, "cumulative_prod": np.cumulative_prod}[name]
+    function = np.cumulative_sum if name == "cumulative_sum" else np.cumulative_prod
     return _on_host(name, x, lambda d: function(d, axis=along, dtype=target, include_initial=initial))
 
 

@@ -70,7 +70,6 @@ def _whole(node: Node, device: Device) -> HostArray:
     size = prod(node.shape)
     if buffer.host is not None and size:
         device.synchronize()
-        node.arg.pinned = True
         return np.asarray(_Shared(buffer))[: size * dtype.itemsize].view(dtype).reshape(node.shape)
     raw = device.read(buffer, size * dtype.itemsize) if size else b""
     return np.frombuffer(raw, dtype, count=size).reshape(node.shape)

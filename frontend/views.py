@@ -26,7 +26,7 @@ def stretch(view: View, shape: Shape) -> View:
 @lru_cache(maxsize=4096)
 def broadcast(shapes: tuple[Shape, ...]) -> Shape | None:
     """The shape to which all of `shapes`, at least one, broadcast; None if there is none."""
-    result = list(max(shapes, key=len))
+    result = [1] * max(len(shape) for shape in shapes)
     for shape in shapes:
         for axis in range(-len(shape), 0):
             extent, have = shape[axis], result[axis]

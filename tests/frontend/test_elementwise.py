@@ -22,8 +22,9 @@ UNARY = {
     "logical_not": np.logical_not,
 }  # fmt: skip
 BINARY = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "floor_divide": np.floor_divide,
-    "remainder": np.remainder, "pow": np.power, "atan2": np.arctan2, "copysign": np.copysign, "hypot": np.hypot,
+    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
+    "floor_divide": np.floor_divide, "remainder": np.remainder, "pow": np.power, "atan2": np.arctan2,
+    "copysign": np.copysign, "hypot": np.hypot,
     "logaddexp": np.logaddexp, "nextafter": np.nextafter, "maximum": np.maximum, "minimum": np.minimum,
     "equal": np.equal, "not_equal": np.not_equal, "less": np.less, "less_equal": np.less_equal,
     "greater": np.greater, "greater_equal": np.greater_equal, "logical_and": np.logical_and,
@@ -59,7 +60,8 @@ def test_binary_of_floats_and_specials(device, name):
 @pytest.mark.parametrize("name", BITWISE)
 def test_bitwise(device, name):
     a, b = sample((40,), "int32"), abs(sample((40,), "int32", 1)) % 8
-    agree(getattr(tw, name)(tw.asarray(a, device=device.name), tw.asarray(b, device=device.name)), BITWISE[name](a, b), device)
+    x, y = tw.asarray(a, device=device.name), tw.asarray(b, device=device.name)
+    agree(getattr(tw, name)(x, y), BITWISE[name](a, b), device)
 
 
 @pytest.mark.parametrize("name", [*UNARY, "bitwise_invert"])
@@ -67,7 +69,7 @@ def test_dtype_of_unary(device, name):
     """What NumPy refuses we refuse; else the dtype is NumPy's. Nothing is computed."""
     function = UNARY.get(name, np.invert)
     for dtype in DTYPES:
-        if not supported(dtype, device) or KINDS[dtype] == "c" or (dtype == "bool" and name in ("square", "reciprocal")):
+        if KINDS[dtype] == "c" or (dtype == "bool" and name in ("square", "reciprocal")):
             continue
         x = tw.ones((2,), dtype=dtype, device=device.name)
         try:
@@ -115,8 +117,8 @@ def test_python_scalars_are_weak(device, scalar):
 def test_operators(device):
     a, b = sample((3, 4)) + 5, sample((3, 4), seed=1) + 5
     x, y = tw.asarray(a, device=device.name), tw.asarray(b, device=device.name)
-    arithmetic = operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow
-    for op in arithmetic:
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
+        op = getattr(operator, name)
         agree(op(x, y), op(a, b), device, 1e-4)
     for op in (operator.add, operator.sub, operator.truediv):
         agree(op(x, 3), op(a, 3), device)
@@ -128,8 +130,9 @@ def test_operators(device):
     for power in (2, 0.5, -1, 3, 1.5):
         agree(x**power, a**power, device, 1e-4)
     whole = tw.asarray([[5, 6], [7, 8]], dtype="int32", device=device.name)
-    agree((whole & 3) | (whole << 2) ^ (~whole >> 1), (lambda n: (n & 3) | (n << 2) ^ (~n >> 1))(np.array([[5, 6], [7, 8]], "int32")), device)
-    agree(2**whole, 2 ** np.array([[5, 6], [7, 8]], "int32"), device)
+    expected = np.array([[5, 6], [7, 8]], "int32")
+    agree((whole & 3) | (whole << 2) ^ (~whole >> 1), (expected & 3) | (expected << 2) ^ (~expected >> 1), device)
+    agree(2**whole, 2**expected, device)
 
 
 def test_broadcasting(device):

@@ -8,10 +8,11 @@ import pytest
 import tilewright as tw
 from tests.frontend.compare import agree, sample
 
-I, J = np.array([2, 0, -1]), np.array([[1], [3]])
+AT, DOWN = np.array([2, 0, -1]), np.array([[1], [3]])
 ADVANCED = [
-    np.s_[I], np.s_[[1, -2]], np.s_[:, I], np.s_[I, 1], np.s_[I, J], np.s_[1:, J, ::2], np.s_[I, :, J], np.s_[..., I],
-    np.s_[None, I], np.s_[I, ..., 0], np.s_[[]], np.s_[1, J, I], np.s_[::-1, :, I], np.s_[np.array(2)],
+    np.s_[AT], np.s_[[1, -2]], np.s_[:, AT], np.s_[AT, 1], np.s_[AT, DOWN], np.s_[1:, DOWN, ::2], np.s_[AT, :, DOWN],
+    np.s_[..., AT],
+    np.s_[None, AT], np.s_[AT, ..., 0], np.s_[[]], np.s_[1, DOWN, AT], np.s_[::-1, :, AT], np.s_[np.array(2)],
 ]  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def test_integer_arrays(device, key):
     agree(tw.permute_dims(x, (2, 0, 1))[:4][key], np.transpose(a, (2, 0, 1))[:4][key], device)
 
 
-@pytest.mark.parametrize("key", [np.s_[I], np.s_[:, I], np.s_[I, J], np.s_[I, :, 1]], ids=str)
+@pytest.mark.parametrize("key", [np.s_[AT], np.s_[:, AT], np.s_[AT, DOWN], np.s_[AT, :, 1]], ids=str)
 def test_assignment_at_integer_arrays(device, key):
     a = sample((4, 4, 5))
     x = tw.asarray(a, device=device.name)
@@ -89,7 +90,7 @@ def test_take(device):
 def test_take_of_computed_values_fuses_into_a_gather(device):
     a = sample((6, 3))
     x = tw.asarray(a, device=device.name)
-    agree((x * 2 + 1)[I] - x[I], (a * 2 + 1)[I] - a[I], device)
+    agree((x * 2 + 1)[AT] - x[AT], (a * 2 + 1)[AT] - a[AT], device)
 
 
 @pytest.mark.parametrize(

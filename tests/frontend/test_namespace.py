@@ -89,13 +89,27 @@ def test_default_device(device):
         tw.set_default_device(before)
 
 
-def test_a_device_without_64_bits_narrows_and_says_so(device):
-    if "float64" in device.limits.dtypes:
-        assert tw.zeros(2, device=device.name).dtype == tw.float64
-        return
-    assert tw.zeros(2, device=device.name).dtype == tw.float32
-    with pytest.raises(TypeError, match="has no float64; use float32"):
-        tw.zeros(2, dtype="float64", device=device.name)
+def test_a_device_without_64_bits_narrows_and_says_so(narrow):
+    x = tw.asarray([1.5, 2], device="narrow")
+    n = tw.asarray([3, 4], device="narrow")
+    assert (x.dtype, n.dtype, tw.zeros(2, device="narrow").dtype) == (tw.float32, tw.int32, tw.float32)
+    for result, dtype in (
+        (n / 2, tw.float32), (n * 1.5, tw.float32), (n + x, tw.float32), (tw.sqrt(n), tw.float32),
+        (tw.mean(n), tw.float32),
+        (tw.sum(tw.astype(n, "int8")), tw.int32), (tw.argmax(n), tw.int32), (tw.sort(n), tw.int32),
+        (tw.count_nonzero(n), tw.int32), (tw.arange(3, device="narrow"), tw.int32), (tw.nonzero(n)[0], tw.int32),
+        (n[tw.asarray([1, -1], device="narrow")], tw.int32),
+    ):  # fmt: skip
+        assert result.dtype == dtype
+        np.asarray(result)
+    assert (n / 2).tolist() == [1.5, 2] and tw.argmax(n).item() == 1
+    defaults = tw.__array_namespace_info__().default_dtypes(device="narrow")
+    assert defaults["real floating"] == tw.float32 and defaults["complex floating"] == tw.complex64
+    for wrong in (lambda: tw.zeros(2, dtype="float64", device="narrow"), lambda: tw.astype(x, tw.float64)):
+        with pytest.raises(TypeError, match="has no float64; use float32"):
+            wrong()
+    with pytest.raises(TypeError, match="has no float64"):
+        tw.asarray(np.zeros(2), device="narrow")
 
 
 @pytest.mark.parametrize("api", [None, "2023.12", "2024.12"])

@@ -9,8 +9,10 @@ import tilewright as tw
 from tests.frontend.compare import agree, sample
 
 BASIC = [
-    np.s_[1], np.s_[-1], np.s_[1:3], np.s_[::-1], np.s_[3:0:-2], np.s_[..., 0], np.s_[:, None, 1], np.s_[None, ..., None],
-    np.s_[1, 2, 3], np.s_[()], np.s_[...], np.s_[2:2], np.s_[:, ::-2, 1:], np.s_[0, ..., ::3], np.s_[5:, :], np.s_[-9:9],
+    np.s_[1], np.s_[-1], np.s_[1:3], np.s_[::-1], np.s_[3:0:-2], np.s_[..., 0], np.s_[:, None, 1],
+    np.s_[None, ..., None],
+    np.s_[1, 2, 3], np.s_[()], np.s_[...], np.s_[2:2], np.s_[:, ::-2, 1:], np.s_[0, ..., ::3], np.s_[5:, :],
+    np.s_[-9:9],
 ]  # fmt: skip
 
 
