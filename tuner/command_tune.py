@@ -127,6 +127,7 @@ class _Job:
         self.roof: dict[str, float] = {}
 
     def run(self) -> None:
+        purse = Purse(self._budget, len(self.problems))
         self._display.begin(f"{self.device.name} measuring the roof", {})
         try:
             self.roof = roof(self.device, default_store())
@@ -134,7 +135,6 @@ class _Job:
             self._display.skip(len(self.problems))
             click.echo(f"tilewright: {self.device.name} is left out, since nothing runs there: {error}", err=True)
             return
-        purse = Purse(self._budget, len(self.problems))
         for label, problem in self.problems:
             self._display.begin(f"{self.device.name} {label}", self.roof)
             self.lines.append(Line(label, self._tuned(problem, purse.share()), self.roof))

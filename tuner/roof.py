@@ -60,7 +60,8 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
 
 
 def _threads(device: Device) -> int:
-    return min(256, device.limits.threads_per_group)
+    """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills."""
+    return 1 if device.limits.subgroup <= 1 else min(256, device.limits.threads_per_group)
 
 
 def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
@@ -111,7 +112,7 @@ def _triad(device: Device, seconds: float) -> float:
 
 
 def _madds(device: Device, dtype: str, seconds: float) -> float:
-    """Multiply-adds per second. On a CPU a chain's lanes fill a vector register; elsewhere threads are the lanes."""
+    """Multiply-adds per second."""
     limits = device.limits
     threads = _threads(device)
     width = max(1, limits.vector_nbytes // np.dtype(dtype).itemsize) if threads == 1 else 1

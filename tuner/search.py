@@ -164,6 +164,8 @@ class Search:
         names = [r.name for r in able]
         few = [Candidate(r.kernel, r.config) for r in able[:FINALISTS] if r.seconds < CLOSE * able[0].seconds]
         few += [c for c in (self.past.vendor, self.past.default) if c is not None and c.name in names and c not in few]
+        if len(few) == 1:
+            return
         self._tell("finals")
         left = max(self._left(), 0.05)
         seconds = min(1.0, left / 2, 0.2 * len(few))
