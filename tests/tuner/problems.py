@@ -11,7 +11,7 @@ from tilewright.tuner.measure import Measurement
 from tilewright.tuner.records import Record
 
 FINGERPRINT = Fingerprint("fake", "tests", "model", "none", ("fast",), 1, "", "driver 1", "compiler 1", (("a", "1"),))
-LIMITS = Limits(1, 0, 16, 1, 1, 32, (1 << 15,), 1 << 30, 1 << 30, frozenset({"float32", "float64", "int64"}))
+LIMITS = Limits(1, 0, 128, 1, 1, 32, (1 << 15, 1 << 19), 1 << 30, 1 << 30, frozenset({"float32", "float64", "int64"}))
 
 
 class FakeDevice:
