@@ -137,9 +137,9 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     return name == name_of(kind)
 
 
-def finfo(type: Any, /) -> Any:
+def finfo(of: Any, /) -> Any:
     """Machine limits of a floating dtype, or of an array's."""
-    name = name_of(getattr(type, "dtype", type))
+    name = name_of(of if isinstance(of, type) else getattr(of, "dtype", of))
     if KINDS[name] not in "fc":
         raise TypeError(f"finfo: {name} is not a floating dtype; use iinfo")
     if name == "bfloat16":
@@ -149,9 +149,9 @@ def finfo(type: Any, /) -> Any:
     return np.finfo(name)
 
 
-def iinfo(type: Any, /) -> Any:
+def iinfo(of: Any, /) -> Any:
     """Machine limits of an integer dtype, or of an array's."""
-    name = name_of(getattr(type, "dtype", type))
+    name = name_of(of if isinstance(of, type) else getattr(of, "dtype", of))
     if KINDS[name] not in "iu":
         raise TypeError(f"iinfo: {name} is not an integer dtype; use finfo")
     return np.iinfo(name)

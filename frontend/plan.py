@@ -158,7 +158,11 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
     placed: dict[int, list[Place]] = {}
     born: dict[int, tuple[int, int]] = {}
     keep = []  # example buffers, until everything is bound
-    for number, step in enumerate(steps):
+    for step in steps:
+        if step.takeover:
+            slot[id(step.outputs[0])] = slot[id(step.inputs[0])]
+            continue
+        number = len(stages)
         choice = tuner.choose(step.problem, device)
         prepared = tuner.prepare(step.problem, choice.candidate, device)
         outputs = [device.allocate(_nbytes(n)) for n in step.outputs]

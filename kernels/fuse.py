@@ -9,6 +9,7 @@ from the group's space to the node's C-contiguous elements.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -192,7 +193,15 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
     fusion = _Fusion(limits, {id(root) for root in roots}, plain)
     groups = [fusion.visit(node) for node in reversed(order) if node.op != "buffer"]
     heads = sorted((g for g in groups if g is not None), key=lambda g: position[id(g.root)])
+    alone = _alone(order, {id(root) for root in roots})
     steps: list[Step] = []
     for group in heads:
-        steps.extend(finish(group, fusion.stored, limits))
+        steps.extend(finish(group, fusion.stored, alone, limits))
     return steps
+
+
+def _alone(order: list[Node], roots: set[int]) -> set[int]:
+    """Nodes whose only reader is a write that replaces part of them."""
+    readers = Counter(id(source) for node in order for source in node.src)
+    olds = [node.src[0] for node in order if node.op == "write"]
+    return {id(old) for old in olds if readers[id(old)] == 1 and old.op != "buffer" and id(old) not in roots}

@@ -21,12 +21,14 @@ class Step:
     """One problem, with the nodes whose buffers it reads and writes, in the problem's operand order.
 
     `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
+    `takeover`: the problem is a copy of something that nobody else reads, so its buffer may become the output's as it is.
     """
 
     problem: Problem
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     scalars: tuple[Node | None, ...] = ()
+    takeover: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -64,15 +66,18 @@ class Group:
         }
 
 
-def finish(group: Group, stored: set[int], limits: Limits) -> list[Step]:
-    """The group's steps: a write is preceded by a copy of what it replaces, a long reduction is done in two."""
+def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> list[Step]:
+    """The group's steps: a write is preceded by a copy of what it replaces, a long reduction is done in two.
+
+    `alone` are the nodes that a write replaces and nobody else reads.
+    """
     steps: list[Step] = []
     if group.root.op == "write":
         old = group.root.src[0]
         size = prod(old.shape)
         operand = Operand(old.dtype, (1,), 0, size)
         copy = Problem("map", (size,), (operand,), (operand,), (Node("load", (), 0, (size,), old.dtype),))
-        steps.append(Step(copy, (old,), (group.root,)))
+        steps.append(Step(copy, (old,), (group.root,), takeover=id(old) in alone))
         if not prod(group.space):
             return steps
     body = _Body(group, stored)

@@ -80,6 +80,13 @@ def test_host_does_the_rest(arrays):
     assert (found.count, found.nbytes) == (1, 2 * a.nbytes)
 
 
+def test_replay(arrays):
+    device, a, x, b, y = arrays
+    step = tw.jit(lambda x, y: tw.tanh(x @ y) + x[:, :1])
+    for k in range(3):
+        agree(step(x + k, y), np.tanh((a + k) @ b) + (a + k)[:, :1], device, 1e-4)
+
+
 def test_reading_a_part(arrays):
     device, a, x, *_ = arrays
     y = x + 0

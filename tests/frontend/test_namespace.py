@@ -58,6 +58,9 @@ def test_dtype_questions():
     assert tw.result_type(tw.bfloat16, tw.int8) == tw.bfloat16
     assert tw.result_type(tw.ones(2, dtype="float32"), 1.0) == tw.float32
     assert tw.finfo(tw.float32).eps == np.finfo(np.float32).eps and tw.iinfo(tw.int8).max == 127
+    assert (
+        tw.finfo(np.float32).bits == tw.finfo(tw.ones(1, dtype="float32")).bits == 32 and tw.iinfo(np.int8).min == -128
+    )
     with pytest.raises(TypeError, match="iinfo"):
         tw.finfo(tw.int8)
     with pytest.raises(ValueError, match="kind"):

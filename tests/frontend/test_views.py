@@ -157,3 +157,16 @@ def test_copies_share_nothing(device):
     x[...] = 0
     for other in others:
         agree(other, kept, device)
+
+
+def test_many_writes_copy_once(device):
+    x = tw.asarray(sample((50, 40)), device=device.name)
+    kept = x + 0
+    for k in range(1, 50):
+        x[k] = x[0, 0] * 0 + k
+    agree(x[49, 0], np.float32(49), device)
+    agree(kept, sample((50, 40)), device)
+    a = np.concat([sample((3, 4)), sample((2, 4), seed=1)])
+    joined = tw.concat([tw.asarray(a[:3], device=device.name), tw.asarray(a[3:], device=device.name)])
+    assert len(tw.explain(joined)) == 3  # filled once, then a write for each part
+    agree(joined, a, device)
