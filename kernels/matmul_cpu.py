@@ -14,10 +14,12 @@ from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 BLOCKS_M, BLOCKS_N, BLOCKS_K = (24, 48, 96, 192, 384, 528), (64, 128, 256, 512, 1024), (128, 256, 384, 512)
 WIDE_TILES = ((12, 2), (8, 3))  # for 32 registers
-TILES = ((6, 2), (4, 2), (8, 1), (2, 4), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))  # best first
+TILES = ((6, 2), (8, 1), (4, 3), (2, 4), (4, 2), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))
+"""TILE_M and TILE_VECTORS, best first as measured with 16 registers."""
 WORTH_THREADS = 200_000  # operations below which waking another thread costs more than it wins
 SMALL = 96**3  # multiply-adds up to which packing costs more than it wins
-THIN = 4  # up to so many rows or columns, each element is used too seldom for packing to pay
+FLAT = 32  # rows up to which B is used too seldom for packing to pay
+THIN = 4  # rows or columns up to which MatmulDot applies
 
 
 def _vectors(limits: Limits) -> tuple[int, int]:
@@ -42,8 +44,8 @@ def _up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
 
 def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
     """Block sizes for `default`, the largest first, those that keep every thread equally busy before the others."""
-    pairs = [(bm, bn) for bm in _up_to(BLOCKS_M[:-1], m) for bn in _up_to(BLOCKS_N[:-1], n)]
-    pairs.sort(key=lambda pair: -min(pair[0], m) * min(pair[1], n))
+    pairs = [(bm, bn) for bm in _up_to(BLOCKS_M, m) for bn in _up_to(BLOCKS_N, n)]
+    pairs.sort(key=lambda pair: (-min(pair[0], m) * min(pair[1], n), max(pair)))
 
     def uneven(pair: tuple[int, int]) -> bool:
         groups = problem.space[0] * _ceil(m, pair[0]) * _ceil(n, pair[1])
@@ -161,16 +163,19 @@ class MatmulCpu:
         _, m, n, k = problem.space
         vector, registers = _vectors(limits)
         lanes = vector // sum_nbytes(problem)
-        # Vectors run along the longer side where the other is thinner than a vector, else along the output's rows.
+        # Vectors run along the longer side where the other is thinner than a vector, along what is stored in order, and
+        # such that a large factor that lies along k is read in place instead of being transposed for a few uses.
         strides = problem.outputs[0].strides
-        swap = n < lanes <= m or (strides[1] == 1 != strides[2] and m >= lanes)
+        thin, stored, along_k = n < lanes <= m, strides[1] == 1 != strides[2], oriented(problem, False)[1].along_k
+        swap = thin or (m >= lanes and (stored or (m <= FLAT < n and along_k)))
         first, second, m, n = oriented(problem, swap)
         small = m * n * k <= SMALL
-        in_place = second.load is not None and second.along_axis and (small or m <= THIN)
-        packs = {"PACK_A": int(first.load is None or not small), "PACK_B": int(not in_place)}
+        in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
+        packs = {"PACK_A": int(first.load is None or not (small or min(m, n) <= FLAT)), "PACK_B": int(not in_place)}
         if limits.threads_per_group != 1:
             packs = {"PACK_A": 1, "PACK_B": 1}
-        tiles = (*(WIDE_TILES if registers >= 32 else ()), *TILES)
+        tiles = [*(WIDE_TILES if registers >= 32 else ()), *TILES]
+        tiles.sort(key=lambda tile: _ceil(m, tile[0]) * tile[0] > 1.25 * m)  # rows that are not there cost as much
         depths = _up_to(BLOCKS_K[:-1], k)[::-1]
         space = self.space(problem, limits)
         for (block_m, block_n), (rows, vectors), depth in product(_blocks(problem, limits, m, n), tiles, depths):

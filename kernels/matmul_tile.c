@@ -3,7 +3,35 @@
    straight from global memory, which suits a CPU, whose caches do that work.
 
    Plain C of the dialect (see backends/dialect.py). A header made from the problem comes first (see matmul_header.py):
-   BATCH M N K, ACC, MULTIPLY_ADD, LOAD_A LOAD_B STORE_C, A_ALONG_K B_ALONG_K. */
+   BATCH M N K, ACC, MULTIPLY_ADD, LOAD_A LOAD_B STORE_C, A_ALONG_K B_ALONG_K. Without it, this file compiles alone:
+     nvcc -cubin -arch=sm_80 -include backends/prelude_cuda.h -x cu kernels/matmul_tile.c */
+
+#ifndef LOAD_A
+#define PARAMETERS const f32 *in0, const f32 *in1, f32 *out0, i64 m, i64 n, i64 k
+#define BATCH 1
+#define M m
+#define N n
+#define K k
+#define ACC f32
+#define MULTIPLY_ADD(a, b, c) FMA(a, b, c)
+#define LOAD_A(b, i, p) in0[(i) * k + (p)]
+#define LOAD_B(b, p, j) in1[(p) * n + (j)]
+#define STORE_C(b, i, j, sum) out0[(i) * n + (j)] = (sum)
+#define A_ALONG_K 1
+#define B_ALONG_K 0
+#define BLOCK_M 64
+#define BLOCK_N 64
+#define BLOCK_K 16
+#define TILE_M 4
+#define TILE_N 4
+#define WIDE 4
+#define PAD 1
+#define SHARED_TILES 1
+#define PREFETCH 1
+#define SWIZZLE 8
+#define MAX_BATCH 65535
+#define KERNEL extern "C" __global__ void __launch_bounds__(BLOCK_M / TILE_M * BLOCK_N / TILE_N) matmul(PARAMETERS)
+#endif
 
 #define THREADS_M (BLOCK_M / TILE_M)
 #define THREADS_N (BLOCK_N / TILE_N)

@@ -26,9 +26,11 @@ from tests.kernels.graphs import (
 )  # fmt: skip
 from tests.nvrtc import compile_cuda, missing
 from tilewright.backends.cuda import cuda_text
+from tilewright.backends.dialect import prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import CompileError, Source
 from tilewright.kernels import KERNELS, Kernel
+from tilewright.kernels.matmul_header import template
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 
@@ -95,6 +97,10 @@ def test_sampled_configs(name: str) -> None:
         configs = list(kernel.space(problem, LIMITS))
         for config in rng.sample(configs, min(2, len(configs))):
             assert_compiles(kernel.render(problem, config), rng.choice(ARCHITECTURES))
+
+
+def test_the_tile_template_compiles_alone() -> None:
+    assert compile_cuda(prelude("cuda") + template("matmul_tile.c"), "sm_80")[:4] == b"\x7fELF"
 
 
 def test_an_error_names_the_line_of_our_file() -> None:

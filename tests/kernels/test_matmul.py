@@ -10,10 +10,12 @@ import pytest
 
 from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, reshape, transpose, view
 from tests.kernels.judge import check_steps
+from tilewright.backends.dialect import prelude
 from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.lower import Step
+from tilewright.kernels.matmul_header import template
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.problem import Problem
 
@@ -214,3 +216,10 @@ def test_refusals_name_their_reason(device: Device) -> None:
 
 def test_reshaped_result(device: Device) -> None:
     check(reshape(op("mul", product(12, 10, 31), const(0.5)), (4, 30)), device=device)
+
+
+@pytest.mark.parametrize("name", ["matmul_cpu.c", "matmul_dot.c"])
+def test_templates_compile_alone(name: str, cpu: Any) -> None:
+    if cpu.compiler is None:
+        pytest.skip(cpu.no_compiler)
+    cpu.compiler.compile(prelude("cpu") + template(name))
