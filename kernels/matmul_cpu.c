@@ -48,8 +48,8 @@
 #define MOST_M ROUND_UP(BLOCK_M, TILE_M)
 #define MOST_N ROUND_UP(BLOCK_N, TILE_N)
 
-/* Through OpenCL a CPU's group is one work-item, and what it works on lies in local memory, which there is plain memory.
-   Pointers name their memory, so that factors cannot be read in place. */
+/* Through OpenCL a CPU's group is one work-item, and what it works on lies in local memory, which there is plain
+   memory. Pointers name their memory, so that factors cannot be read in place. */
 #if CPU_GROUPS
 #define WORK
 #define FETCH(address) __builtin_prefetch(address, 1)
@@ -76,7 +76,8 @@ typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(A
 
 /* sum (+)= a[TILE_M, depth] * b[depth, TILE_N]. The tile's accumulators, one row of b and one element of a must fit
    into the vector registers. */
-FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step, int first, WORK ACC *sums) {
+FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step,
+                           int first, WORK ACC *sums) {
     FUSE
     WORK vector *const sum = (WORK vector *)sums;
     vector c[TILE_M][TILE_VECTORS];
@@ -190,7 +191,8 @@ KERNEL {
 #if CPU_GROUPS
     /* The allocator keeps such pieces between calls; the stack would do as well, were it large on every thread. */
     const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K ? MOST_M * MOST_N : TILE_M * TILE_N;
-    const i64 packed_rows = ROUND_UP(rows - rows_in_place, TILE_M), packed_columns = ROUND_UP(columns - columns_in_place, TILE_N);
+    const i64 packed_rows = ROUND_UP(rows - rows_in_place, TILE_M);
+    const i64 packed_columns = ROUND_UP(columns - columns_in_place, TILE_N);
     char *const memory = __builtin_malloc(sizeof(ACC) * (tiles + (packed_rows + packed_columns) * deepest) + 64);
     ACC *const partial = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = partial + tiles;
     ACC *const panels_a = panels_b + packed_columns * deepest;

@@ -1,6 +1,6 @@
-/* Matrix product as dot products along k, for CPUs: few rows (a vector times a matrix, say), both factors side by side
-   along k. Memory, not arithmetic, is the limit, so nothing is packed. A group is one thread and BLOCK_N columns; TILE_M
-   rows x TILE_N columns share the loads of each other's factors.
+/* Matrix product as dot products along k, for CPUs: few rows (a vector times a matrix, say), both factors side by
+   side along k. Memory, not arithmetic, is the limit, so nothing is packed. A group is one thread and BLOCK_N columns;
+   TILE_M rows x TILE_N columns share the loads of each other's factors.
 
    A header made from the problem comes first (see matmul_header.py). A_IN_PLACE B_IN_PLACE: 1 where the factor lies in
    memory as it is needed; else it is loaded CHUNK elements at a time into a buffer that stays in the nearest cache.
@@ -67,7 +67,8 @@ FUSED static void multiply(i64 depth, const ACC *const *x, const ACC *const *y, 
             sum[r][s] = c[r][s];
 }
 
-/* The sums of rows i .. i + TILE_M and columns j .. j + TILE_N over depth p0 .. p0 + count <= CHUNK, through buffers. */
+/* Adds depth p0 .. p0 + count of rows i .. i + TILE_M and columns j .. j + TILE_N; what is not in place, or no whole
+   number of vectors, goes through buffers of CHUNK elements. */
 static void add_chunk(PARAMETERS, i64 b, i64 i, i64 j, i64 p0, i64 count, vector (*sum)[TILE_N]) {
     ACC lines[TILE_M + TILE_N][CHUNK] __attribute__((aligned(64)));
     const ACC *at[TILE_M + TILE_N];

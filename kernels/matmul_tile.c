@@ -1,6 +1,6 @@
-/* Tiled matrix product for devices whose groups have many threads. A group computes BLOCK_M x BLOCK_N results and each of
-   its threads TILE_M x TILE_N of them in registers; factors come BLOCK_K deep through shared memory, or with SHARED_TILES 0
-   straight from global memory, which suits a CPU, whose caches do that work.
+/* Tiled matrix product for devices whose groups have many threads. A group computes BLOCK_M x BLOCK_N results and
+   each of its threads TILE_M x TILE_N of them in registers; factors come BLOCK_K deep through shared memory, or with
+   SHARED_TILES 0 straight from global memory, which suits a CPU, whose caches do that work.
 
    Plain C of the dialect (see backends/dialect.py). A header made from the problem comes first (see matmul_header.py):
    BATCH M N K, ACC, MULTIPLY_ADD, LOAD_A LOAD_B STORE_C, A_ALONG_K B_ALONG_K. Without it, this file compiles alone:
@@ -42,8 +42,8 @@
 #define WIDTH_N (BLOCK_N + PAD)
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 
-/* Where in its block a thread's r-th row or s-th column lies: neighbouring threads hold neighbouring runs of WIDE columns, so
-   that one load of a sub-group is one piece of memory, and each thread's run one vector. */
+/* Where in its block a thread's r-th row or s-th column lies: neighbouring threads hold neighbouring runs of WIDE
+   columns, so that one load of a sub-group is one piece of memory, and each thread's run one vector. */
 #define ROW_OF(r) ((r) * THREADS_M + thread_m)
 #define COLUMN_OF(s) ((s) / WIDE * (WIDE * THREADS_N) + thread_n * WIDE + (s) % WIDE)
 
@@ -63,8 +63,8 @@
 #define B_DEPTH_OF(e) ((e) / BLOCK_N)
 #endif
 
-/* Beyond k, factors are 0; beyond the last row or column they are that one's again, whose products are not stored. Reading
-   what is there and choosing afterwards keeps the loads free of branches. K is at least 1. */
+/* Beyond k, factors are 0; beyond the last row or column they are that one's again, whose products are not stored.
+   Reading what is there and choosing afterwards keeps the loads free of branches. K is at least 1. */
 DEVICE ACC keep(int inside, ACC value) { return inside ? value : (ACC)0; }
 #define FETCH_A(e, p) \
     keep((p) + A_DEPTH_OF(e) < K, LOAD_A(b, LEAST(i0 + A_ROW_OF(e), M - 1), LEAST((p) + A_DEPTH_OF(e), K - 1)))

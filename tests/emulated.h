@@ -1,6 +1,7 @@
-/* Twins of what CUDA gives, so that CUDA text compiles as C++ and runs its real blocks, threads, shared memory and barriers
-   on a CPU. Each thread is a fiber with a stack of its own; a barrier hands control to the next. Blocks run one after the
-   other, and the threads of a block in ascending and descending order by turns, so that a missing barrier shows. */
+/* Twins of what CUDA gives, so that CUDA text compiles as C++ and runs its real blocks, threads, shared memory and
+   barriers on a CPU. Each thread is a fiber with a stack of its own; a barrier hands control to the next. Blocks run
+   one after the other, and the threads of a block in ascending and descending order by turns, so that a missing
+   barrier shows. */
 #include <cmath>
 #include <cstdlib>
 #include <cstdio>
@@ -76,16 +77,18 @@ static bool may_continue(int count) {
     for (int t = 0; t < count; t++)
         if (threads[t].state == WAITING) {
             if (waiting++ && threads[t].line != line)
-                std::snprintf(fault, sizeof fault, "threads wait at different barriers, in lines %d and %d", line, threads[t].line);
+                std::snprintf(fault, sizeof fault, "threads wait at different barriers, in lines %d and %d", line,
+                              threads[t].line);
             line = threads[t].line;
         }
     if (waiting && waiting < count)
-        std::snprintf(fault, sizeof fault, "%d threads wait at the barrier in line %d, %d have left the kernel", waiting, line, count - waiting);
+        std::snprintf(fault, sizeof fault, "%d threads wait at the barrier in line %d, %d have left the kernel",
+                      waiting, line, count - waiting);
     return waiting && !*fault;
 }
 
 static void run_block(int count, char *stacks) {
-    if (__start_emulated_shared) /* a new block's shared memory holds anything: NaN, to show what is read before it is written */
+    if (__start_emulated_shared) /* it may hold anything: NaN, to show what is read before it is written */
         std::memset(__start_emulated_shared, 0xFF, __stop_emulated_shared - __start_emulated_shared);
     for (int t = 0; t < count; t++) {
         Thread &thread = threads[t];
