@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 
 from tilewright.backends.protocol import Device
@@ -59,11 +59,15 @@ class Past:
                 self._texts[name] = "?"
         return self._texts[name]
 
-    def candidates(self) -> Iterator[Candidate]:
-        """Every valid config of every kernel of the problem's kind."""
-        for name, kernel in kernels(self.problem).items():
-            for config in islice(kernel.space(self.problem, self.device.limits), MOST):
-                yield Candidate(name, config)
+    @cached_property
+    def candidates(self) -> dict[str, Candidate]:
+        """Every valid config of every kernel of the problem's kind, by canonical name."""
+        found = (
+            Candidate(name, config)
+            for name, kernel in kernels(self.problem).items()
+            for config in islice(kernel.space(self.problem, self.device.limits), MOST)
+        )
+        return {c.name: c for c in found}
 
     def space_hash(self) -> str:
         """Changes when a kernel comes, goes, or gets other tunables."""
@@ -91,6 +95,5 @@ class Past:
         first = [c for c in (self.vendor, self.default) if c is not None]
         again = sorted((r for r in self._stale if r.status == "ok"), key=lambda r: r.seconds)[:FEW]
         again += self._store.nearest(self.problem, self.device.fingerprint)[:2]
-        valid = {c.name: c for c in self.candidates()}
-        first += [valid[r.name] for r in again if r.name in valid]
+        first += [self.candidates[r.name] for r in again if r.name in self.candidates]
         return list({c.name: c for c in first if c.name not in self.known}.values())

@@ -23,6 +23,7 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 """Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
 
 FOREVER = 1e9  # seconds; a record cannot say infinity
+OVERRUN = 5.0  # seconds by which a build that was begun may exceed the budget before it is given up
 FINALISTS = 3
 CLOSE = 1.5  # who took so many times longer alone has no place in the finals
 
@@ -108,6 +109,7 @@ class Search:
         self.store.refresh()
         self.past = Past(problem, device, self.store)
         self._trials: list[Record] = []
+        self._costs: list[float] = []  # seconds that measuring a candidate took, compilation included
 
     def run(self) -> Result:
         if self.past.suffices(list(EFFORTS), self.effort, self.allotted):
@@ -129,17 +131,17 @@ class Search:
         from tilewright.tuner.suggest import Suggester  # Optuna takes a third of a second: only when a search starts
 
         seed = int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
-        suggester = Suggester(self.past.candidates(), seed)
+        suggester = Suggester(self.past.candidates.values(), seed)
         for record in list(self.past.known.values()):
             suggester.tell(Candidate(record.kernel, record.config), record.seconds if record.status == "ok" else None)
         patience = math.inf if self.effort == "exhaustive" else max(12, 4 * suggester.tunables)
         idle = 0
         while len(suggester) and idle < patience:
-            if self._left() <= self._reserve():
+            if self._left() <= self._reserve() + min(self._costs, default=0.0):
                 return "budget"
             candidate = suggester.ask()
             before = self._best()
-            taken = self._measure(candidate, max(self._left(), 1.0) + 2.0)  # a build may overrun the budget a little
+            taken = self._measure(candidate, max(self._left(), 1.0) + OVERRUN)
             if taken is None:
                 return "budget"
             suggester.tell(candidate, taken.seconds if taken.status == "ok" else None)
@@ -153,7 +155,9 @@ class Search:
         self._tell(candidate.name)
         seconds = min(max(self.allotted / 20, 0.02), 0.2)
         fastest = best.seconds if best else math.inf
+        begin = self._clock()
         taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience)
+        self._costs.append(self._clock() - begin)
         return None if taken.status == "cut" else self._record(candidate, taken, "screen", "")
 
     def _finals(self) -> None:
@@ -169,7 +173,7 @@ class Search:
         self._tell("finals")
         left = max(self._left(), 0.05)
         seconds = min(1.0, left / 2, 0.2 * len(few))
-        taken = self.measurer.compare(self.problem, few, seconds, able[0].seconds, max(left, 1.0) + 2.0)
+        taken = self.measurer.compare(self.problem, few, seconds, able[0].seconds, max(left, 1.0) + OVERRUN)
         session = uuid.uuid4().hex[:12]
         for candidate, measurement in zip(few, taken, strict=False):
             self._record(candidate, measurement, "final", session)
