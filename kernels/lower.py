@@ -21,7 +21,7 @@ class Step:
     """One problem, with the nodes whose buffers it reads and writes, in the problem's operand order.
 
     `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
-    `takeover`: the problem is a copy of something that nobody else reads, so its buffer may become the output's as it is.
+    `takeover`: the problem copies something that nobody else reads, so its buffer may become the output's as it is.
     """
 
     problem: Problem

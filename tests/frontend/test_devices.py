@@ -33,7 +33,6 @@ def test_rows(arrays):
     device, a, x, _, _ = arrays
     e, t = tw.exp(x - tw.max(x, axis=-1, keepdims=True)), np.exp(a - a.max(-1, keepdims=True))
     agree(e / tw.sum(e, axis=-1, keepdims=True), t / t.sum(-1, keepdims=True), device)
-    agree(tw.var(x, axis=0), a.var(0), device, 1e-4)
     agree(tw.argmax(x, axis=1), a.argmax(1), device)
 
 
