@@ -11,6 +11,7 @@ import numpy as np
 
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
+from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import is_traced
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window
@@ -115,7 +116,10 @@ def _expanded(key: Sequence[Item], view: View, device: Device) -> list[tuple[Ite
             raise IndexError(f"a boolean index of shape {item.shape} does not fit axes of shape {covered}")
         mask = read(item, device) if isinstance(item, Node) else item
         if item.shape:
-            result.extend((places, 1) for places in np.nonzero(mask))
+            places = np.nonzero(mask)
+            if isinstance(item, Node):
+                count("nonzero", mask.nbytes + sum(p.nbytes for p in places))
+            result.extend((p, 1) for p in places)
         else:  # a single truth adds an axis of 1, or of 0, and names none
             result.append((np.zeros(int(mask), np.int64), 0))
         axis += len(item.shape)

@@ -67,6 +67,13 @@ def test_masks(device):
     agree(x, a, device)
 
 
+def test_finding_the_places_of_a_mask_is_counted(device):
+    x = tw.asarray(sample((4, 5)), device=device.name)
+    tw.fallbacks(reset=True)
+    found = x[x > 0]
+    assert tw.fallbacks()["nonzero"].nbytes == 20 + 2 * 8 * found.size
+
+
 def test_a_mask_of_the_whole_shape_is_written_natively(device):
     x = tw.asarray(sample((4, 5)), device=device.name)
     mask = x > 0
