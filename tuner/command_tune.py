@@ -54,7 +54,9 @@ class Seconds(click.ParamType):
     help="Only this device (repeatable); see `tilewright devices`.",
 )
 @click.option(
-    "--budget", type=Seconds(), help="For everything together: 30s, 2m (default: 60s unless --effort is given)."
+    "--budget",
+    type=Seconds(),
+    help="For everything together: 30s, 2m (default: 60s unless --effort is given). A roof comes on top, once.",
 )
 @click.option(
     "--effort",
@@ -127,7 +129,6 @@ class _Job:
         self.roof: dict[str, float] = {}
 
     def run(self) -> None:
-        purse = Purse(self._budget, len(self.problems))
         self._display.begin(f"{self.device.name} measuring the roof", {})
         try:
             self.roof = roof(self.device, default_store())
@@ -135,6 +136,7 @@ class _Job:
             self._display.skip(len(self.problems))
             click.echo(f"tilewright: {self.device.name} is left out, since nothing runs there: {error}", err=True)
             return
+        purse = Purse(self._budget, len(self.problems))  # the roof comes on top, once per device and for good
         for label, problem in self.problems:
             self._display.begin(f"{self.device.name} {label}", self.roof)
             self.lines.append(Line(label, self._tuned(problem, purse.share()), self.roof))

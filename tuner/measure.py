@@ -13,7 +13,6 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from functools import cache
-from time import monotonic
 from typing import IO, Any
 
 from tilewright.backends.protocol import TilewrightError
@@ -29,8 +28,7 @@ HANG_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`status` "ok" with seconds (median), spread (its standard error) and rounds; "failed" with a reason; or "cut":
-    there was no time left to find out, which says nothing about the candidate."""
+    """`status` "ok" with seconds (median), spread (its standard error) and rounds, or "failed" with a reason."""
 
     status: str
     reason: str = ""
@@ -58,15 +56,13 @@ class Supervisor:
     ) -> Measurement:
         """Check and time one candidate for about `seconds`; `best` is the fastest time known for this problem.
 
-        Gives up after `patience` seconds without blaming the candidate. Raises Unmeasurable.
+        A build that is not done after `patience` seconds has failed as well. Raises Unmeasurable.
         """
         request = {
             "op": "measure", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config,
             "seconds": seconds, "best": best if math.isfinite(best) else None,
         }  # fmt: skip
         answer = self._ask(request, seconds + self._expected(best), patience)
-        if answer.get("cut"):
-            return Measurement("cut")
         if not answer["ok"]:
             return Measurement("failed", answer["reason"])
         return Measurement("ok", "", answer["seconds"], answer["spread"], answer["rounds"], answer["error"])
@@ -159,22 +155,22 @@ class Supervisor:
         except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
             self.close()
             raise
-        if not answer["ok"] and answer["stage"] == "prepare" and not answer.get("cut"):
+        if not answer["ok"] and answer["stage"] == "prepare":
             raise self._unmeasurable(answer["reason"])
         return answer
 
     def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:
         """The worker's answer, with the stage it reached; stands in for a worker that hangs or dies."""
-        end = monotonic() + patience
+        limits = {**LIMIT_SECONDS, "run": run_seconds, "build": min(LIMIT_SECONDS["build"], patience)}
         while True:
-            limit = run_seconds if stage == "run" else LIMIT_SECONDS[stage]
-            cut = stage == "build" and end - monotonic() < limit  # any other hang is worth knowing about
             try:
-                line = self._answers.get(timeout=max(0.1, end - monotonic()) if cut else limit)
+                line = self._answers.get(timeout=limits[stage])
             except queue.Empty:
                 self.close()
-                what = "did not end" if stage == "run" else f"did not get past stage {stage!r}"
-                return {"ok": False, "stage": stage, "cut": cut, "reason": f"hang: {what} within {limit:.0f} s"}
+                what = {"run": "did not end", "build": "did not compile"}.get(
+                    stage, f"did not get past stage {stage!r}"
+                )
+                return {"ok": False, "stage": stage, "reason": f"hang: {what} within {limits[stage]:.0f} s"}
             if line is None:
                 reason = self._obituary()
                 self.close()

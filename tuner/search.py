@@ -23,7 +23,7 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 """Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
 
 FOREVER = 1e9  # seconds; a record cannot say infinity
-OVERRUN = 5.0  # seconds by which a build that was begun may exceed the budget before it is given up
+OVERRUN = 5.0  # seconds by which a build may exceed the budget; one that takes longer has failed
 FINALISTS = 3
 CLOSE = 1.5  # who took so many times longer alone has no place in the finals
 
@@ -142,15 +142,13 @@ class Search:
             candidate = suggester.ask()
             before = self._best()
             taken = self._measure(candidate, max(self._left(), 1.0) + OVERRUN)
-            if taken is None:
-                return "budget"
             suggester.tell(candidate, taken.seconds if taken.status == "ok" else None)
             better = taken.status == "ok" and (before is None or clearly_faster(taken, before))
             idle = 0 if better else idle + 1
         return "settled"
 
-    def _measure(self, candidate: Candidate, patience: float) -> Record | None:
-        """Measure and write down; None where there was no time to find out."""
+    def _measure(self, candidate: Candidate, patience: float) -> Record:
+        """Measure and write down."""
         best = self._best()
         self._tell(candidate.name)
         seconds = min(max(self.allotted / 20, 0.02), 0.2)
@@ -158,7 +156,7 @@ class Search:
         begin = self._clock()
         taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience)
         self._costs.append(self._clock() - begin)
-        return None if taken.status == "cut" else self._record(candidate, taken, "screen", "")
+        return self._record(candidate, taken, "screen", "")
 
     def _finals(self) -> None:
         """Measure the best few, the vendor and the default in turns, so that the winner wins by more than noise."""

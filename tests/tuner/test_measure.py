@@ -78,6 +78,13 @@ def test_a_hang_is_ended_in_time(supervised):
     assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
 
 
+def test_a_compiler_that_takes_too_long_is_ended(supervised):
+    supervisor = supervised({"2048": "slow build"})
+    failed = supervisor.measure(double(), candidate(2048), 0.02, patience=1.0)
+    assert (failed.status, failed.reason) == ("failed", "hang: did not compile within 1 s")
+    assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
+
+
 def test_what_a_kernel_prints_is_no_answer(supervised):
     supervisor = supervised({"2048": "print"})
     measured = supervisor.measure(double(), candidate(2048), 0.02)

@@ -11,7 +11,7 @@ from tests.tuner.problems import FINGERPRINT, FakeDevice, FakeMeasurer, double, 
 from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
 from tilewright.kernels.space import Rule, Space
-from tilewright.tuner.measure import Measurement, Unmeasurable
+from tilewright.tuner.measure import Unmeasurable
 from tilewright.tuner.search import Search, allotment
 from tilewright.tuner.store import Store
 from tilewright.tuner.suggest import Suggester
@@ -157,16 +157,6 @@ def test_a_new_driver_is_named_and_seeds_the_search(store):
     assert "map A=8 B=5 MODE=y TILE=1024" in measurer.asked[:2]
     other = FakeMeasurer(bowl)
     assert search(store, other, device=FakeDevice(replace(FINGERPRINT, model="x"))).run().changed == ()
-
-
-def test_no_time_to_find_out_blames_nobody(store):
-    class Cut(FakeMeasurer):
-        def measure(self, problem, candidate, seconds, best=math.inf, patience=math.inf):
-            return Measurement("cut") if patience < math.inf else super().measure(problem, candidate, seconds)
-
-    result = search(store, Cut(bowl), allotted=100.0).run()
-    assert result.stopped == "budget"
-    assert [r.name for r in result.trials if r.stage == "screen"] == ["map A=1 B=1 MODE=x TILE=1024"]
 
 
 def test_interruption_keeps_what_was_measured(store):

@@ -101,6 +101,8 @@ class Faulty:
             raise CompileError(
                 "faulty: it does not compile", "kernel.c:1: note: here\nkernel.c:3:7: error: no such thing"
             )
+        if FAULTS.get(tile) == "slow build":
+            time.sleep(3600)
         return tile.encode()
 
     def load(self, binary, source):
