@@ -29,6 +29,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES, help="default: all installed")
     parser.add_argument("--only", default="", metavar="WORD", help="only workloads with this in their name")
     parser.add_argument("--rounds", type=int, help="samples of each contestant (default: 9, with --quick 3)")
+    parser.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="tune before each race, for so long")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; aims are not judged")
     for kind in ("json", "png"):
         default = Path(f"benchmarks.{kind}")
@@ -37,6 +38,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.rounds = (3 if options.quick else 9) if options.rounds is None else options.rounds
     if options.rounds < 1:
         parser.error(f"--rounds: at least 1 is needed, not {options.rounds}")
+    if not 0 <= options.tune < float("inf"):
+        parser.error(f"--tune: a number of seconds from 0 on is needed, not {options.tune}")
     try:
         options.device = list(dict.fromkeys(get_device(name).name for name in options.device or tw.devices()))
     except (ValueError, TilewrightError) as error:
@@ -57,6 +60,7 @@ def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: in
         "versions": {"python": platform.python_version(), **{racer.name: racer.version for racer in racers}},
         "devices": {name: get_device(name).fingerprint.model for name in options.device},
         "rounds": options.rounds,
+        "tuned_seconds": options.tune,
         "quick": options.quick,
     }
 
@@ -65,7 +69,7 @@ def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[
     """Name and function of everything that can be measured, in the order of the report."""
     rounds, judged = options.rounds, not options.quick
     for workload in workloads(options.quick):
-        yield workload.name, partial(run_race, workload, racers, rounds, judged)
+        yield workload.name, partial(run_race, workload, racers, rounds, judged, options.tune)
     for name in options.device:
         yield f"replay, {name}", partial(overheads.replay, name, rounds, judged)
         yield f"recording, {name}", partial(overheads.recording, name, rounds, judged)

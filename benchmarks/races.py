@@ -20,8 +20,11 @@ from tilewright.realize import Graph, plan_for
 TOLERANCE = 1e-3  # of the largest result: what float32 sums in any order keep, and no wrong answer does
 
 
-def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool) -> Outcome:
-    """Prepare, check, race, judge. A library that fails or is wrong is told in the notes and not timed."""
+def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool, tune: float = 0) -> Outcome:
+    """Prepare, check, race, judge. A library that fails or is wrong is told in the notes and not timed.
+
+    Where `tune` is not 0, ours is first tuned on each of its devices for up to that many seconds.
+    """
     outcome = Outcome(workload.name, {}, nbytes=workload.nbytes, operations=workload.operations)
     arrays = workload.arrays()
     contestants: list[Contestant] = []
@@ -31,7 +34,7 @@ def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: boo
         if function is None:
             continue
         try:
-            entry = prepare(workload, peer, function, arrays)
+            entry = prepare(workload, peer, function, arrays, tune)
         except Exception as error:  # each library has its own; the others still race, and the report says it
             outcome.notes.append(f"{peer.name} failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
             outcome.broken |= peer.library == OURS
@@ -66,7 +69,9 @@ class Entry:
     notes: list[str]
 
 
-def prepare(workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray]) -> Entry:
+def prepare(
+    workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray], tune: float
+) -> Entry:
     """Runs once, so that whatever has to be compiled is."""
     there = [peer.put(x) for x in arrays]
     compiled = peer.compile(function)
@@ -74,6 +79,9 @@ def prepare(workload: Workload, peer: Peer, function: Callable[..., Any], arrays
     def run() -> Any:
         return peer.wait(compiled(*there))
 
+    if tune and peer.library == OURS:
+        with tw.tuning(budget=tune):
+            run()
     first = compiled(*there)
     peer.wait(first)
     contestants, notes = [Contestant(peer.name, run)], []

@@ -72,7 +72,7 @@ def save_chart(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -
     if not races:
         return False
     names = list(dict.fromkeys(name for outcome in races for name in outcome.samples if name != BASELINE))
-    colours = dict(zip(names, pyplot.get_cmap("tab10").colors * 2, strict=False))
+    colours = dict(zip(names, [*matplotlib.color_sequences["tab10"]] * 2, strict=False))
     figure, axes = pyplot.subplots(figsize=(max(8, 1.3 * len(races)), 5.5), layout="constrained")
     for k, outcome in enumerate(races):
         present = [name for name in names if name in outcome.samples]
@@ -82,8 +82,8 @@ def save_chart(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -
             at = k + (j - (len(present) - 1) / 2) * width
             hatch = "//" if name.startswith(OURS) else None
             axes.bar(at, ratio - 1, width, bottom=1, color=colours[name], hatch=hatch, edgecolor="white", linewidth=0.3)
-            place = {"xytext": (0, 2 if ratio >= 1 else -8), "textcoords": "offset points", "ha": "center"}
-            axes.annotate(f"{ratio:.2g}", (at, ratio), fontsize=6, **place)
+            above = (0, 2 if ratio >= 1 else -8)
+            axes.annotate(f"{ratio:.2g}", (at, ratio), above, textcoords="offset points", ha="center", fontsize=6)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")

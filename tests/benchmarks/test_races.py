@@ -124,7 +124,7 @@ def test_the_command_saves_every_sample(tmp_path, capsys):
     assert "no aim is judged" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [["--device", "abacus:7"], ["--rounds", "0"]])
+@pytest.mark.parametrize("options", [["--device", "abacus:7"], ["--rounds", "0"], ["--tune", "nan"]])
 def test_bad_options_are_named(options, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(options)
