@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
@@ -104,9 +105,9 @@ class Supervisor:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            if self._process.stdin is not None:
+                with suppress(BrokenPipeError):  # what was being written when it died
+                    self._process.stdin.close()
             self._process = None
         if self._stderr is not None:
             self._stderr.close()
@@ -131,8 +132,9 @@ class Supervisor:
         assert pipe is not None
 
         def read() -> None:
-            for line in pipe:
-                answers.put(line)
+            with pipe:
+                for line in pipe:
+                    answers.put(line)
             answers.put(None)
 
         threading.Thread(target=read, daemon=True).start()
@@ -145,11 +147,9 @@ class Supervisor:
         if self._process is None:
             self._start()
         assert self._process is not None and self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it died between requests: the wait below finds that out and says why
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died between requests: the wait below finds that out and says why
         try:
             answer = self._wait("prepare", run_seconds, patience)
         except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
