@@ -238,7 +238,6 @@ def _options(device: cl.Device) -> str:
     options = ["-cl-std=CL1.2", "-w", f"-DHAS_F64={int('cl_khr_fp64' in device.extensions.split())}"]
     # PoCL's functions are calls that its vectoriser does not see through: ours are 10 to 25 times faster there.
     options.append(f"-DOWN_MATH={2 * (device.platform.name == 'Portable Computing Language')}")
-    options.append(f"-DSERIAL_GROUPS={int(bool(device.type & cl.device_type.CPU))}")
     if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
         options.append("-cl-fp32-correctly-rounded-divide-sqrt")
     return " ".join(options)

@@ -5,22 +5,7 @@
 #define FOR_EACH(i, begin, end) for (i64 i = (begin) + LOCAL(0); i < (end); i += LOCAL_SIZE(0))
 #define FOR_REDUCE(i, begin, end, R, acc) FOR_EACH(i, begin, end)
 #define DECLARE_REDUCTION(R, type, COMBINE, start)
-/* The first barrier lets readers of an earlier use of `name` finish. A CPU runs a group's threads one after the other
-   between barriers: there a tree only adds barriers, each of which splits the kernel once more for the compiler. */
-#if SERIAL_GROUPS
-#define GROUP_REDUCE(type, COMBINE, acc, name) \
-    do { \
-        BARRIER(); \
-        name[LOCAL(0)] = acc; \
-        BARRIER(); \
-        if (LOCAL(0) == 0) { \
-            for (i64 thread = 1; thread < LOCAL_SIZE(0); thread++) acc = COMBINE(acc, name[thread]); \
-            name[0] = acc; \
-        } \
-        BARRIER(); \
-        acc = name[0]; \
-    } while (0)
-#else
+/* The first barrier lets readers of an earlier use of `name` finish. */
 #define GROUP_REDUCE(type, COMBINE, acc, name) \
     do { \
         BARRIER(); \
@@ -36,7 +21,6 @@
         } \
         acc = name[0]; \
     } while (0)
-#endif
 #endif
 
 #define MIN_i8 ((i8)-128)

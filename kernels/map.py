@@ -7,7 +7,7 @@ from math import prod
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
 CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -28,7 +28,7 @@ class Map:
         if problem.kind != "map":
             return EMPTY
         flat = (0, 1) if len(problem.space) > 1 else (0,)
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
         most = max(prod(problem.space) * 2, 64)
         fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
@@ -36,7 +36,7 @@ class Map:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return {"TILE": 16384, "FLAT": int(short), "THREADS": 1}
         threads = max(t for t in _threads(limits) if t <= 256)
         size = prod(problem.space)
@@ -108,7 +108,7 @@ class Blocks:
     def space(self, problem: Problem, limits: Limits) -> Space:
         if problem.kind != "map" or _crossing(problem) is None:
             return EMPTY
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return Space({"THREADS": (1,), "BLOCK": (8, 16, 32, 64, 128), "WIDE": (16, 32, 64, 256), "INNER": (0, 1)})
         full = Rule(
             "a group walks its block in full rounds",
@@ -118,7 +118,7 @@ class Blocks:
         return Space(choices, (full,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return {"THREADS": 1, "BLOCK": 8, "WIDE": 64, "INNER": 1}
         return {"THREADS": min(256, _threads(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
 

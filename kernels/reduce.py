@@ -25,7 +25,7 @@ from tilewright.kernels.emit import (
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
 BLOCK = 8192  # elements summed in one go: partial sums of blocks keep float32's error near that of pairwise summation
 
@@ -50,7 +50,11 @@ def _group_threads(limits: Limits) -> tuple[int, ...]:
 
 
 class Rows:
-    """One row per group and turn. KEEP stores a costly intermediate in the output row instead of computing it again."""
+    """One row per group and turn. KEEP stores a costly intermediate in the output row instead of computing it again.
+
+    LANES accumulators, one per lane of a vector, for compilers that may not reorder a sum of floats themselves; with 1
+    that is left to FOR_REDUCE.
+    """
 
     name = "rows"
 
@@ -58,25 +62,30 @@ class Rows:
         if problem.kind not in ("reduce", "row") or (_columnar(problem) and len(phases(problem)) == 1):
             return EMPTY
         keep = (0, 1) if _kept(problem) else (0,)
-        if limits.threads_per_group == 1:
+        if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
-            return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep}, (rows,))
-        return Space({"THREADS": _group_threads(limits), "ROWS": (1, 4), "KEEP": keep})
+            lanes = (1,) if limits.threads_per_group == 1 else (8, 16, 32)  # plain C has OpenMP's reductions
+            return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
+        return Space({"THREADS": _group_threads(limits), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)})
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         keep = int(_kept(problem) is not None)
-        if limits.threads_per_group == 1:
+        if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
-            return {"THREADS": 1, "ROWS": rows if problem.space[-1] < 4096 else 1, "KEEP": keep}
+            rows = rows if problem.space[-1] < 4096 else 1
+            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if limits.threads_per_group == 1 else 16}
         threads = next((t for t in _group_threads(limits) if t * 8 >= problem.space[-1]), _group_threads(limits)[-1])
-        return {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep}
+        return {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
 
     def render(self, problem: Problem, config: Config) -> Source:
         threads = int(config["THREADS"])
-        text = _RowText(problem, _kept(problem) if config["KEEP"] else None)
+        lanes = int(config["LANES"])
+        text = _RowText(problem, _kept(problem) if config["KEEP"] else None, threads, lanes)
         body = f"{text.macros()}KERNEL {{\n{text.shared()}{text.loop()}}}\n"
-        defines = (("ROWS", f"((i64){config['ROWS']})"), ("THREADS", threads), ("BLOCK", f"((i64){BLOCK})"))
+        defines = (
+            ("ROWS", f"((i64){config['ROWS']})"), ("THREADS", threads), ("LANES", lanes), ("BLOCK", f"((i64){BLOCK})"),
+        )  # fmt: skip
         entry = entry_name("rows", problem)
         return Source(entry, parameters(problem), body, defines, (threads, 1, 1), filename="rows.c")
 
@@ -129,11 +138,27 @@ def _used_after(root: Node, node: Node) -> bool:
     return False
 
 
+_LANES = """{t} lanes[LANES];
+for (int lane = 0; lane < LANES; ++lane) lanes[lane] = {neutral};
+i64 at = block;
+for (; at + LANES <= block_end; at += LANES)
+for (int lane = 0; lane < LANES; ++lane) {{
+const i64 {i} = at + lane;
+{element}lanes[lane] = {macro}(lanes[lane], {value});
+}}
+for (int lane = 0; lane < LANES; ++lane) sum = {macro}(sum, lanes[lane]);
+for (; at < block_end; ++at) {{
+const i64 {i} = at;
+{element}sum = {macro}(sum, {value});
+}}
+"""
+
+
 class _RowText:
     """The text of one row's passes."""
 
-    def __init__(self, problem: Problem, keep: Node | None) -> None:
-        self.problem, self.keep = problem, keep
+    def __init__(self, problem: Problem, keep: Node | None, threads: int, lanes: int = 1) -> None:
+        self.problem, self.keep, self.threads, self.lanes = problem, keep, threads, lanes
         self.rank = len(problem.space)
         self.last = self.rank - 1
         self.levels = phases(problem)
@@ -153,6 +178,8 @@ class _RowText:
         return "".join(lines)
 
     def shared(self) -> str:
+        if self.threads == 1:
+            return ""
         kinds = dict.fromkeys(c_type(n.dtype) for level in self.levels for n in level)
         return "".join(f"SHARED({t}, shared_{t}, THREADS);\n" for t in kinds)
 
@@ -203,10 +230,14 @@ class _RowText:
             element += f"STORE({DTYPES[self.keep.dtype].c}, out0, {self.kept_at}, {value});\n"
         text += f"{t} v{k} = {neutral};\nfor (i64 block = begin; block < end; block += BLOCK) {{\n"
         text += f"const i64 block_end = block + BLOCK < end ? block + BLOCK : end;\n{t} sum = {neutral};\n"
-        text += (
-            f"FOR_REDUCE({i}, block, block_end, {node.arg}_{t}, sum) {{\n{element}sum = {macro}(sum, {value});\n}}\n"
-        )
-        text += f"v{k} = {macro}(v{k}, sum);\n}}\nGROUP_REDUCE({t}, {macro}, v{k}, shared_{t});\n"
+        if self.lanes == 1:
+            text += f"FOR_REDUCE({i}, block, block_end, {node.arg}_{t}, sum) {{\n"
+            text += f"{element}sum = {macro}(sum, {value});\n}}\n"
+        else:
+            text += _LANES.format(t=t, i=i, macro=macro, neutral=neutral, element=element, value=value)
+        text += f"v{k} = {macro}(v{k}, sum);\n}}\n"
+        if self.threads > 1:
+            text += f"GROUP_REDUCE({t}, {macro}, v{k}, shared_{t});\n"
         self.names[id(node)] = f"v{k}"
         return text
 
@@ -237,7 +268,7 @@ class Columns:
         short = problem.space[-1] <= 64  # a row so short costs more to start than to reduce
         if problem.kind != "reduce" or len(phases(problem)) != 1 or not (_columnar(problem) or short):
             return EMPTY
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return Space({"THREADS": (1,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
         whole = Rule(
             "every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0
@@ -249,7 +280,7 @@ class Columns:
         return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
-        if limits.threads_per_group == 1:
+        if serial(limits):
             return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
         threads = min(128, _group_threads(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
@@ -257,7 +288,7 @@ class Columns:
     def render(self, problem: Problem, config: Config) -> Source:
         last = len(problem.space) - 1
         column = last - 1
-        text = _RowText(problem, None)
+        text = _RowText(problem, None, int(config["THREADS"]))
         axes = {axis: f"i{axis}" for axis in range(last + 1)}
         writer = Writer(problem, axes, {column: f"i{column}", last: f"i{last}"})
         split = problem.parts > 1

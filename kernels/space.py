@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tilewright.backends.protocol import Limits
+
 Config = dict[str, int | float | str | bool]
 
 
@@ -42,6 +44,14 @@ class Space:
         if missing:
             return f"{', '.join(missing)} not given"
         return next((rule.reason for rule in self.rules if not rule.holds(config)), None)
+
+
+def serial(limits: Limits) -> bool:
+    """Whether one thread does the work of a group best: a CPU, behind whatever language.
+
+    Its compiler makes vectors of a thread's loops; threads of a group would take turns between barriers.
+    """
+    return limits.subgroup == 1
 
 
 EMPTY = Space({"NONE": ()})
