@@ -9,11 +9,10 @@ from time import perf_counter
 
 import numpy as np
 
-from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device, Launch
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
-from tilewright.tuner.check import CANARY_NBYTES, Reference, make_inputs, poison
+from tilewright.tuner.check import Reference, make_inputs, poison
 from tilewright.tuner.prepare import Bound, Candidate, prepare
 
 HOPELESS = 3.0
@@ -130,17 +129,11 @@ class Bench:
         return [summary(row, self._checked[c.name]) for row, c in zip(rows, candidates, strict=True)]
 
     def numpy_seconds(self, seconds: float) -> float:
-        """The best time that NumPy takes for the same ops, one after the other in the problem's own dtypes."""
+        """Median time that NumPy takes for the same ops, one after the other in the problem's own dtypes."""
         times: list[float] = []
         start = perf_counter()
-        while not times or (len(times) < 20 and perf_counter() - start < seconds):
+        while len(times) < 2 or (len(times) < 1000 and perf_counter() - start < seconds):
             begin = perf_counter()
             reference(self.problem, self._host, wide=False)
             times.append(perf_counter() - begin)
-        return min(times)
-
-
-def needed_nbytes(problem: Problem) -> int:
-    """Bytes of device memory that measuring the problem takes, without temporaries."""
-    operands = (*problem.inputs, *problem.outputs)
-    return sum(o.count * DTYPES[o.dtype].nbytes + CANARY_NBYTES for o in operands)
+        return float(np.median(times[1:]))

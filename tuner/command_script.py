@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
+from tilewright.tuner.choose import choose
 from tilewright.tuner.command_show import Display, Line, line_json, write_json
 from tilewright.tuner.measure import Unmeasurable, supervisor
 from tilewright.tuner.observe import LIGHT, Observations, Observed, Purse, shares
@@ -26,7 +27,10 @@ from tilewright.tuner.store import default_store
 from tilewright.tuner.yardstick import duration, roof
 
 SHOWN = 12  # problems in the table; the rest is one line
-NUMPY_SECONDS = 0.3
+RACE_SECONDS = 0.4  # for each problem against NumPy
+
+Races = dict[tuple[str, str], tuple[float, float]]
+"""By device and problem, seconds of the chosen kernel and of NumPy, one launch each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,11 @@ def tune_script(
     if not interrupted:
         console.print(f"Running {script[0]} again")
         after = run_script(script)
-    numpy = {} if interrupted else _numpy(rows[:SHOWN])
-    _report(console, rows, before, after, numpy)
+    races = {} if interrupted else _races(rows[:SHOWN])
+    _report(console, rows, before, after, races)
     if interrupted:
         console.print(f"Interrupted; {default_store().whereabouts}", soft_wrap=True)
-    write_json(target, _json(rows, before, after, numpy, lines), console.print)
+    write_json(target, _json(rows, before, after, races, lines), console.print)
     if after is not None and after.error:
         raise click.ClickException(f"{script[0]} failed in its second run: {after.error}")
     return 130 if interrupted else 0
@@ -149,61 +153,57 @@ def _roof_or_nothing(device: str) -> dict[str, float]:
         return {}
 
 
-def _numpy(rows: list[Observed]) -> dict[tuple[str, str], float]:
-    """Seconds that NumPy takes for one launch of each, where it can."""
-    found: dict[tuple[str, str], float] = {}
+def _races(rows: list[Observed]) -> Races:
+    """The kernel that is now chosen for each problem against NumPy, where both can run it."""
+    found: Races = {}
     for row in rows:
+        candidate = choose(row.problem, get_device(row.device)).candidate
         try:
-            seconds = supervisor(row.device).numpy_seconds(row.problem, NUMPY_SECONDS)
+            race = supervisor(row.device).race(row.problem, candidate, RACE_SECONDS)
         except TilewrightError:  # too large to be measured: the table shows no number
-            seconds = None
-        if seconds is not None:
-            found[row.device, row.problem.key] = seconds
+            race = None
+        if race is not None:
+            found[row.device, row.problem.key] = race
     return found
 
 
-def _report(
-    console: Console, rows: list[Observed], before: Run, after: Run | None, numpy: dict[tuple[str, str], float]
-) -> None:
-    """Per problem and for the whole program: time before, after, and NumPy's."""
+def _report(console: Console, rows: list[Observed], before: Run, after: Run | None, races: Races) -> None:
+    """Per problem and for the whole program: time before and after; and the kernel against NumPy, both alone."""
     again = {(r.device, r.problem.key): r for r in after.rows} if after else {}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("device")
     table.add_column("problem")
-    for name in ("launches", "before", "after", "speed-up", "NumPy", "over NumPy"):
+    for name in ("launches", "before", "after", "speed-up", "kernel", "NumPy", "over NumPy"):
         table.add_column(name, justify="right")
     for row in rows[:SHOWN]:
         key = (row.device, row.problem.key)
-        now, host = again.get(key), numpy.get(key)
-        host = host * row.count if host is not None else None
+        now, race = again.get(key), races.get(key)
         table.add_row(
             row.device, row.problem.title, str(row.count), duration(row.seconds),
-            *_against(row.seconds, now.seconds if now else None), duration(host) if host is not None else "",
-            _ratio(host, now.seconds if now else row.seconds),
+            *_against(row.seconds, now.seconds if now else None),
+            *((duration(race[0]), duration(race[1]), _ratio(race[1], race[0])) if race else ("", "", "")),
         )  # fmt: skip
     if len(rows) > SHOWN:
         rest = rows[SHOWN:]
         now_rest = sum(again[r.device, r.problem.key].seconds for r in rest if (r.device, r.problem.key) in again)
         table.add_row("", f"{len(rest)} more", str(sum(r.count for r in rest)), duration(sum(r.seconds for r in rest)),
-                      *_against(sum(r.seconds for r in rest), now_rest if after else None), "", "")  # fmt: skip
+                      *_against(sum(r.seconds for r in rest), now_rest if after else None), "", "", "")  # fmt: skip
     console.print(table)
     if after is not None:
-        _report_whole(console, rows, before, after, again, numpy)
+        _report_whole(console, rows, before, after, again, races)
 
 
 def _report_whole(
     console: Console, rows: list[Observed], before: Run, after: Run, again: dict[tuple[str, str], Observed],
-    numpy: dict[tuple[str, str], float],
+    races: Races,
 ) -> None:  # fmt: skip
     first, second = sum(r.seconds for r in rows), sum(r.seconds for r in again.values())
     console.print(f"all kernels    {duration(first)} before, {duration(second)} after: {_ratio(first, second)}")
-    shared = [r for r in rows if (r.device, r.problem.key) in numpy and (r.device, r.problem.key) in again]
+    shared = [(r.count, races[r.device, r.problem.key]) for r in rows if (r.device, r.problem.key) in races]
     if shared:
-        host = sum(numpy[r.device, r.problem.key] * r.count for r in shared)
-        own = sum(again[r.device, r.problem.key].seconds for r in shared)
-        console.print(
-            f"against NumPy  {duration(host)} for the problems above that took {duration(own)}: {_ratio(host, own)}"
-        )
+        own, host = (sum(count * race[k] for count, race in shared) for k in (0, 1))
+        text = f"against NumPy  {duration(host)} for the ops of the problems above, {duration(own)} for our kernels"
+        console.print(f"{text}: {_ratio(host, own)} (each measured alone, times its launches)")
     console.print(
         f"whole program  {duration(before.seconds)} before, {duration(after.seconds)} after: "
         f"{_ratio(before.seconds, after.seconds)} (wall time, with imports and the first run's compilation)"
@@ -218,15 +218,13 @@ def _ratio(slow: float | None, fast: float) -> str:
     return f"{slow / fast:.2f}x" if slow is not None and fast > 0 else ""
 
 
-def _json(
-    rows: list[Observed], before: Run, after: Run | None, numpy: dict[tuple[str, str], float], lines: list[Line]
-) -> dict[str, Any]:
+def _json(rows: list[Observed], before: Run, after: Run | None, races: Races, lines: list[Line]) -> dict[str, Any]:
     again = {(r.device, r.problem.key): r.seconds for r in after.rows} if after else {}
     problems = [
         {
             "device": r.device, "problem": r.problem.key, "title": r.problem.title, "launches": r.count,
             "before": r.seconds, "after": again.get((r.device, r.problem.key)),
-            "numpy_per_launch": numpy.get((r.device, r.problem.key)),
+            "kernel_and_numpy_seconds": races.get((r.device, r.problem.key)),
         }
         for r in rows
     ]  # fmt: skip

@@ -79,11 +79,17 @@ class Supervisor:
             return []
         return [Measurement("ok", "", t["seconds"], t["spread"], t["rounds"], t["error"]) for t in answer["timings"]]
 
-    def numpy_seconds(self, problem: Problem, seconds: float) -> float | None:
-        """What NumPy takes for the problem's ops in the problem's dtypes; None if it cannot."""
-        request = {"op": "numpy", "problem": problem.to_json(), "seconds": seconds}
+    def race(self, problem: Problem, candidate: Candidate, seconds: float) -> tuple[float, float] | None:
+        """Seconds of the candidate, and of NumPy for the same ops on the same data; None where one cannot.
+
+        Raises Unmeasurable.
+        """
+        request = {
+            "op": "race", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config,
+            "seconds": seconds,
+        }  # fmt: skip
         answer = self._ask(request, LIMIT_SECONDS["check"])
-        return answer["seconds"] if answer["ok"] else None
+        return (answer["kernel"], answer["numpy"]) if answer["ok"] else None
 
     def roof(self, seconds: float) -> dict[str, float]:
         """See `roof.measure_roof`. Raises Unmeasurable."""
