@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from types import FrameType
+
 from tilewright.backends.protocol import Buffer, Device
 from tilewright.kernels.node import Node, toposort
+
+_OURS = os.path.dirname(__file__)
 
 
 class Leaf:
@@ -28,9 +34,17 @@ class TracedValueError(TypeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a jit function needed an array's value while it was being traced (bool(), float(), an index, a mask, "
-            "an operation the host must do): move this out of the function, or write it with where()"
+            f"{_users_line()}: jit needs this array's value while it traces the function (bool(), float(), an index, a "
+            "mask, an operation that the host must do): move this out of the function, or write it with where()"
         )
+
+
+def _users_line() -> str:
+    """The innermost line on the stack that is not ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and os.path.dirname(frame.f_code.co_filename).startswith(_OURS):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "a function"
 
 
 def is_traced(node: Node) -> bool:

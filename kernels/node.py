@@ -58,7 +58,11 @@ class Node:
     __slots__ = ("__weakref__", "arg", "depth", "dtype", "op", "seen", "shape", "src")
 
     def __init__(self, op: str, src: tuple[Node, ...], arg: Any, shape: tuple[int, ...], dtype: str) -> None:
-        self.op, self.src, self.arg, self.shape, self.dtype = op, src, arg, shape, dtype
+        self.op = op  # one by one: a tuple of five would be made first, and this runs for every recorded op
+        self.src = src
+        self.arg = arg
+        self.shape = shape
+        self.dtype = dtype
         self.seen = False
         depth = 0
         for node in src:
