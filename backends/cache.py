@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tilewright.backends.protocol import Device, Program, Source
 
-_programs: dict[tuple[str, Source], Program] = {}
-_locks: dict[tuple[str, Source], threading.Lock] = {}
+_programs: dict[tuple[Device, Source], Program] = {}
+_locks: dict[tuple[Device, Source], threading.Lock] = {}
 _warned: set[str] = set()
 
 
@@ -37,7 +37,7 @@ def _default_folder() -> Path:
 
 def load_program(device: Device, source: Source) -> Program:
     """The program of `source` on `device`: from memory, disk or the compiler. Raises CompileError, Unsupported."""
-    key = (device.name, source)
+    key = (device, source)  # the device itself: after a rediscovery another one may have its name
     program = _programs.get(key)
     if program is None:
         with _locks.setdefault(key, threading.Lock()):  # two threads that want one kernel compile it once

@@ -86,9 +86,9 @@ def _signature(value: Any, arrays: list[Array]) -> Any:
 def _cells(arrays: list[Array]) -> Any:
     """Which arrays share a cell, and the device."""
     if len(arrays) == 1:
-        return arrays[0]._device.name
+        return arrays[0]._device
     first: dict[int, int] = {}
-    return tuple([(first.setdefault(id(x._cell), k), x._device.name) for k, x in enumerate(arrays)])
+    return tuple([(first.setdefault(id(x._cell), k), x._device) for k, x in enumerate(arrays)])
 
 
 def _map(value: Any, change: Callable[[Array], Any]) -> Any:

@@ -110,7 +110,7 @@ def plan_for(graph: Graph, device: Device) -> Plan | HostPlan:
     if _generation != tuner.generation:
         _plans.clear()
         _generation = tuner.generation
-    key = (device.name, graph.key)
+    key = (device, graph.key)
     plan = _plans.get(key)
     if plan is None:
         if len(_plans) >= MAX_PLANS:
