@@ -40,27 +40,27 @@ def _scalar_dtype(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-def parameters(problem: Problem) -> tuple[Parameter, ...]:
-    """Outputs, inputs, extents, strides and offsets in the order of `values`, then the scalars."""
+def parameters(problem: Problem, extra: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
+    """Outputs, inputs, extents, strides, offsets and `extra` int64s in the order of `values`, then the scalars."""
     found = [Parameter(name, o.dtype, "out" if name.startswith("out") else "in") for name, o in operands(problem)]
     names = [f"n{axis}" for axis in range(len(problem.space))]
     for name, o in operands(problem):
         names += [f"{name}_s{axis}" for axis, s in enumerate(o.strides) if s not in (0, 1)]
         names += [f"{name}_o"] if o.offset else []
     names += [f"in{k}_n" for k in _tables(problem)] + (["parts"] if problem.parts > 1 else [])
-    found += [Parameter(name, "int64", "value") for name in names]
+    found += [Parameter(name, "int64", "value") for name in (*names, *extra)]
     found += [Parameter(f"c{k}", _scalar_dtype(d), "value") for k, (d, _) in enumerate(problem.scalars)]
     return tuple(found)
 
 
-def values(problem: Problem) -> tuple[int | float, ...]:
+def values(problem: Problem, extra: tuple[int, ...] = ()) -> tuple[int | float, ...]:
     """The values for `parameters` behind the buffers. The problem's scalars are the last ones."""
     found: list[int | float] = list(problem.space)
     for _, o in operands(problem):
         found += [s for s in o.strides if s not in (0, 1)]
         found += [o.offset] if o.offset else []
     found += [problem.inputs[k].count for k in _tables(problem)] + ([problem.parts] if problem.parts > 1 else [])
-    return (*found, *(scalar_argument(dtype, value) for dtype, value in problem.scalars))
+    return (*found, *extra, *(scalar_argument(dtype, value) for dtype, value in problem.scalars))
 
 
 def scalar_argument(dtype: str, value: int | float | bool) -> int | float:

@@ -17,7 +17,9 @@ def _threads(limits: Limits) -> tuple[int, ...]:
 
 
 class Map:
-    """A group takes TILE neighbours along the last axis of one row; with FLAT, TILE neighbours of the whole space.
+    """A group takes a tile of neighbours along the last axis of one row; with FLAT, of the whole space.
+
+    The tile's length is a run-time argument: one binary serves a whole search.
 
     FLAT divides per element instead of per row, which pays where the last axis is shorter than a group.
     """
@@ -47,7 +49,7 @@ class Map:
         return {"THREADS": threads, "PER_THREAD": per_thread, "FLAT": int(flat)}
 
     def render(self, problem: Problem, config: Config) -> Source:
-        rank, tile = len(problem.space), _tile(config)
+        rank = len(problem.space)
         axes = {axis: f"i{axis}" for axis in range(rank)}
         flat = rank > 1 and config["FLAT"]
         inner = {} if flat else {rank - 1: f"i{rank - 1}"}
@@ -58,21 +60,20 @@ class Map:
         if flat:
             total = " * ".join(f"n{axis}" for axis in range(rank))
             loop = f"FOR_EACH(e, begin, end) {{\n{unravel('e', range(rank))}{bases(problem, axes)}{body}}}\n"
-            head = f"const i64 total = {total}, begin = GROUP(0) * TILE;\n"
-            head += "const i64 end = begin + TILE < total ? begin + TILE : total;\n"
+            head = f"const i64 total = {total}, begin = GROUP(0) * tile;\n"
+            head += "const i64 end = begin + tile < total ? begin + tile : total;\n"
             text = head + loop
         else:
             last = rank - 1
             outer = {axis: f"i{axis}" for axis in range(last)}
-            head = f"const i64 tiles = (n{last} + TILE - 1) / TILE, row = GROUP(0) / tiles;\n"
-            head += "const i64 begin = (GROUP(0) - row * tiles) * TILE;\n"
-            head += f"const i64 end = begin + TILE < n{last} ? begin + TILE : n{last};\n"
+            head = f"const i64 tiles = (n{last} + tile - 1) / tile, row = GROUP(0) / tiles;\n"
+            head += "const i64 begin = (GROUP(0) - row * tiles) * tile;\n"
+            head += f"const i64 end = begin + tile < n{last} ? begin + tile : n{last};\n"
             head += unravel("row", range(last)) + bases(problem, outer)
             text = f"{head}FOR_EACH(i{last}, begin, end) {{\n{body}}}\n"
-        defines = (("TILE", f"((i64){tile})"),)
         group = (int(config["THREADS"]), 1, 1)
         body = f"KERNEL {{\n{text}}}\n"
-        return Source(entry_name("map", problem), parameters(problem), body, defines, group, filename="map.c")
+        return Source(entry_name("map", problem), parameters(problem, ("tile",)), body, (), group, filename="map.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         tile = _tile(config)
@@ -81,7 +82,7 @@ class Map:
         return (-(-problem.space[-1] // tile) * prod(problem.space[:-1]), 1, 1)
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
-        return values(problem)
+        return values(problem, (_tile(config),))
 
 
 def _tile(config: Config) -> int:

@@ -9,9 +9,10 @@ from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import header, oriented, sum_nbytes, template
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
 MAX_BATCH = 65535  # groups that CUDA takes along axis 1; each then does several
+PACKED_NBYTES = 70 << 10  # of local memory, from which on the packed product has configs
 STATIC_SHARED = 48 << 10  # what CUDA lets a kernel declare by itself; more must be asked for at launch
 OTHER_REGISTERS = 32  # addresses and loop counters of one thread, about
 
@@ -136,7 +137,8 @@ class MatmulTile:
     name = "matmul_tile"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "matmul" or limits.threads_per_group == 1:
+        packed = serial(limits) and limits.shared_nbytes >= PACKED_NBYTES  # MatmulCpu's, many times as fast there
+        if problem.kind != "matmul" or limits.threads_per_group == 1 or packed:
             return EMPTY
         return Space(CHOICES, _Fit(problem, limits).rules())
 

@@ -50,7 +50,9 @@ def _group_threads(limits: Limits) -> tuple[int, ...]:
 
 
 class Rows:
-    """One row per group and turn. KEEP stores a costly intermediate in the output row instead of computing it again.
+    """ROWS rows per group, one after the other; their number is a run-time argument.
+
+    KEEP stores a costly intermediate in the output row instead of computing it again.
 
     LANES accumulators, one per lane of a vector, for compilers that may not reorder a sum of floats themselves; with 1
     that is left to FOR_REDUCE.
@@ -83,17 +85,16 @@ class Rows:
         lanes = int(config["LANES"])
         text = _RowText(problem, _kept(problem) if config["KEEP"] else None, threads, lanes)
         body = f"{text.macros()}KERNEL {{\n{text.shared()}{text.loop()}}}\n"
-        defines = (
-            ("ROWS", f"((i64){config['ROWS']})"), ("THREADS", threads), ("LANES", lanes), ("BLOCK", f"((i64){BLOCK})"),
-        )  # fmt: skip
+        defines = (("THREADS", threads), ("LANES", lanes), ("BLOCK", f"((i64){BLOCK})"))
         entry = entry_name("rows", problem)
-        return Source(entry, parameters(problem), body, defines, (threads, 1, 1), filename="rows.c")
+        listed = parameters(problem, ("turn",))
+        return Source(entry, listed, body, defines, (threads, 1, 1), filename="rows.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         return (-(-_rows(problem) // int(config["ROWS"])), 1, 1)
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
-        return values(problem)
+        return values(problem, (int(config["ROWS"]),))
 
 
 def _rows(problem: Problem) -> int:
@@ -187,7 +188,7 @@ class _RowText:
         problem = self.problem
         split = problem.parts > 1
         rows = " * ".join([f"n{axis}" for axis in range(self.last)] + (["parts"] if split else [])) or "1"
-        head = f"const i64 rows = {rows}, stop = (GROUP(0) + 1) * ROWS < rows ? (GROUP(0) + 1) * ROWS : rows;\n"
+        head = f"const i64 rows = {rows}, stop = (GROUP(0) + 1) * turn < rows ? (GROUP(0) + 1) * turn : rows;\n"
         outer = {axis: f"i{axis}" for axis in range(self.last)}
         n = f"n{self.last}"
         if split:
@@ -199,7 +200,7 @@ class _RowText:
             setup = f"const i64 row = item, begin = 0, end = {n};\n"
         setup += unravel("row", range(self.last)) + bases(problem, outer)
         passes = "".join(self._reduction(node) for level in self.levels for node in level)
-        return f"{head}for (i64 item = GROUP(0) * ROWS; item < stop; ++item) {{\n{setup}{passes}{self._stores()}}}\n"
+        return f"{head}for (i64 item = GROUP(0) * turn; item < stop; ++item) {{\n{setup}{passes}{self._stores()}}}\n"
 
     def _row_statements(self, nodes: list[Node]) -> str:
         """Declare what of `nodes` and below does not vary along the row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.lower import Step
 from tilewright.kernels.matmul_header import template
+from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.problem import Problem
 
@@ -176,6 +178,15 @@ def test_random_valid_configs(seed: int, device: Device) -> None:
     check_steps([step], device, *rng.choice(found))
 
 
+def test_tiles_as_a_gpu_would_run_them(device: Device) -> None:
+    """A CPU behind OpenCL is never offered the tile kernel, but its text must be right in that language too."""
+    if device.limits.threads_per_group == 1:
+        pytest.skip("one thread a group: the tile kernel does not apply")
+    kernel, limits = MatmulTile(), replace(device.limits, subgroup=32)
+    (step,) = problem_steps(product(33, 40, 37), device=device)
+    check_steps([step], device, kernel, kernel.default(step.problem, limits))
+
+
 def test_spaces_are_searchable_and_defaults_are_in_them(device: Device) -> None:
     thin = [(1, 1, 1), (1, 1000, 500), (1000, 1, 500), (3, 3, 10000), (50, 10, 600)]
     for m, n, k in [*thin, (64, 64, 64), (512, 512, 512), (2048, 2048, 2048)]:
@@ -191,7 +202,7 @@ def test_spaces_are_searchable_and_defaults_are_in_them(device: Device) -> None:
                     refusal = space.refusal(kernel.default(problem, device.limits))
                     assert refusal is None, (kernel.name, problem.title, refusal)
             if min(m, n) >= 64:
-                assert sum(counts) >= 50, problem.title
+                assert sum(counts) >= 40, problem.title
 
 
 def test_problem_survives_the_way_to_a_worker(device: Device) -> None:
