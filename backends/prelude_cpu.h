@@ -15,6 +15,7 @@ typedef u16 bf16;
 
 #define HAS_F64 1
 #define CPU_GROUPS 1
+#define SMALL_WORK (1L << 17) /* operations, some 20 microseconds of one core */
 #define OWN_MATH (VECTOR_MATH >= 2 ? 1 : 2)
 #define GLOBAL
 #define DEVICE static inline __attribute__((always_inline)) /* a call left in a loop would keep it scalar */

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values
+from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values, work
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
@@ -72,8 +72,8 @@ class Map:
             head += unravel("row", range(last)) + bases(problem, outer)
             text = f"{head}FOR_EACH(i{last}, begin, end) {{\n{body}}}\n"
         group = (int(config["THREADS"]), 1, 1)
-        body = f"KERNEL {{\n{text}}}\n"
-        return Source(entry_name("map", problem), parameters(problem, ("tile",)), body, (), group, filename="map.c")
+        body, listed = f"KERNEL {{\n{text}}}\n", parameters(problem, ("tile",))
+        return Source(entry_name("map", problem), listed, body, (work(problem),), group, filename="map.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         tile = _tile(config)
@@ -146,7 +146,8 @@ class Blocks:
         else:
             loop = f"for (i64 i{last} = x; i{last} < x_end; ++i{last}) {{\n"
             loop += f"FOR_EACH(i{cross}, y, y_end) {{\n{body}}}\n}}\n"
-        defines = (("BLOCK", f"((i64){config['BLOCK']})"), ("WIDE", f"((i64){config['WIDE']})"))
+        sizes = (("BLOCK", f"((i64){config['BLOCK']})"), ("WIDE", f"((i64){config['WIDE']})"))
+        defines = (*sizes, work(problem))
         group = (int(config["THREADS"]), 1, 1)
         text = f"KERNEL {{\n{head}{loop}}}\n"
         return Source(entry_name("blocks", problem), parameters(problem), text, defines, group, filename="blocks.c")

@@ -21,6 +21,7 @@ from tilewright.kernels.emit import (
     start,
     unravel,
     values,
+    work,
 )
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS
@@ -85,7 +86,7 @@ class Rows:
         lanes = int(config["LANES"])
         text = _RowText(problem, _kept(problem) if config["KEEP"] else None, threads, lanes)
         body = f"{text.macros()}KERNEL {{\n{text.shared()}{text.loop()}}}\n"
-        defines = (("THREADS", threads), ("LANES", lanes), ("BLOCK", f"((i64){BLOCK})"))
+        defines = (("THREADS", threads), ("LANES", lanes), ("BLOCK", f"((i64){BLOCK})"), work(problem))
         entry = entry_name("rows", problem)
         listed = parameters(problem, ("turn",))
         return Source(entry, listed, body, defines, (threads, 1, 1), filename="rows.c")
@@ -303,7 +304,7 @@ class Columns:
         head += f"const i64 begin = tile * TILE, end = begin + TILE < n{column} ? begin + TILE : n{column};\n"
         head += unravel("row", range(column)) + bases(problem, {axis: f"i{axis}" for axis in range(column)})
         body = head + _column_passes(problem, writer, phases(problem)[0], column, last)
-        defines = (("TILE", int(config["TILE"])), ("THREADS", int(config["THREADS"])))
+        defines = (("TILE", int(config["TILE"])), ("THREADS", int(config["THREADS"])), work(problem))
         group = (int(config["THREADS"]), 1, 1)
         source = f"{text.macros()}KERNEL {{\n{body}}}\n"
         return Source(entry_name("columns", problem), parameters(problem), source, defines, group, filename="columns.c")
