@@ -40,14 +40,14 @@ _BATCH_NS = 100_000  # shorter runs are timed several at once, since the clock a
 
 # Every library carries the loop that runs a captured list of kernels, so that none has to be compiled for it.
 _EPILOGUE = """
-#ifndef WORK
-#define WORK SMALL_WORK
+#ifndef LAUNCH_WORK
+#define LAUNCH_WORK SMALL_WORK
 #endif
 void {entry}(const i64 *slots) {{
     const i64 size_0 = slots[0], size_1 = slots[1], count = size_0 * size_1 * slots[2];
 {unpack}
     /* Starting a parallel region costs as much as a small kernel, and far more while other threads keep a core busy. */
-    const int alone = count == 1 || WORK < SMALL_WORK;
+    const int alone = count == 1 || LAUNCH_WORK < SMALL_WORK;
     {pragma}
     for (i64 group = 0; group < count; group++)
         {entry}_group(group % size_0, group / size_0 % size_1, group / (size_0 * size_1){values});

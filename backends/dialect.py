@@ -22,7 +22,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     OWN_MATH   which float32 functions are prelude_math.h's (see there)
     HAS_F64    1 where f64 exists, else 0
-    WORK       may be among the defines: about how many operations a launch takes, an expression of the parameters;
+    LAUNCH_WORK   may be among the defines: about how many operations a launch takes, an expression of the parameters;
                a CPU does small ones on the caller's thread
     CPU_GROUPS 1 where a group is one thread, else 0
 """

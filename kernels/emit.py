@@ -187,10 +187,10 @@ def combine_macro(reduction: str, dtype: str) -> tuple[str, str]:
 
 
 def work(problem: Problem) -> tuple[str, str]:
-    """The define WORK: operations of a launch, as an expression of the extents."""
+    """The define LAUNCH_WORK: operations of a launch, as an expression of the extents."""
     ops = [OPS[n.op] for n in toposort(problem.body) if n.op in OPS]
     each = 1 + len(ops) + sum(8 for op in ops if op.costly)
-    return "WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each})"
+    return "LAUNCH_WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each})"
 
 
 def entry_name(kernel: str, problem: Problem) -> str:
