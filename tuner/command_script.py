@@ -63,6 +63,8 @@ def tune_script(
     after = None
     if not interrupted:
         console.print(f"Running {script[0]} again")
+        for name in {row.device for row in before.rows}:
+            supervisor(name).close()  # the program has the machine to itself, as it had the first time
         after = run_script(script)
     races = {} if interrupted else _races(rows[:SHOWN])
     _report(console, rows, before, after, races)
