@@ -148,7 +148,7 @@ UNSIGNED_OPS(u64)
         f = floor_##t(q); \
         f = q - f > (t)0.5 ? f + 1 : f; \
         f = q == 0 ? copysign_##t((t)0, a / b) : f; \
-        return b == 0 ? a / b : f; \
+        return (b == 0) | (fabs_##t(a) == INF_##t) | (fabs_##t(b) == INF_##t) ? a / b : f; /* as the standard says */ \
     } \
     DEVICE t logaddexp_##t(t a, t b) { \
         t r = MAX_NAN(a, b) + log1p_##t(exp_##t(-fabs_##t(a - b))); \

@@ -32,7 +32,7 @@ from tilewright.creation import (
     zeros,
     zeros_like,
 )
-from tilewright.devices import devices, get_default_device, set_default_device
+from tilewright.devices import Device, devices, get_default_device, set_default_device
 from tilewright.dtypes import finfo, iinfo, isdtype, object_of
 from tilewright.elementwise import (
     abs,
@@ -131,6 +131,7 @@ from tilewright.manipulation import (
 )
 from tilewright.searching import (
     argsort,
+    isin,
     nonzero,
     searchsorted,
     sort,
@@ -159,7 +160,7 @@ from tilewright.statistical import (
 from tilewright.statistical import product as prod
 
 __version__ = "0.1.0"
-__array_api_version__ = "2024.12"
+__array_api_version__ = "2025.12"
 
 newaxis = None
 bool = object_of("bool")
@@ -186,7 +187,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Array", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin",
+    "Array", "Device", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax",
+    "argmin",
     "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bfloat16", "bitwise_and",
     "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool",
     "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil", "clip", "complex64", "complex128",
@@ -195,7 +197,7 @@ __all__ = [
     "eye",
     "fallbacks", "fft", "finfo", "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack",
     "full", "full_like", "get_default_device", "greater", "greater_equal", "hypot", "iinfo", "imag", "inf", "int8",
-    "int16", "int32", "int64", "isdtype", "isfinite", "isinf", "isnan", "jit", "less", "less_equal", "linalg",
+    "int16", "int32", "int64", "isdtype", "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal", "linalg",
     "linspace",
     "log", "log1p", "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
     "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan",

@@ -152,8 +152,8 @@ class Array(Recorded):
         return getattr(ufunc, method)(*plain, **({"out": out} if out else {}), **options)
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
-        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-            raise ValueError(f"array API version {api_version!r} is not supported; 2024.12 is")
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12"):
+            raise ValueError(f"array API version {api_version!r} is not supported; 2025.12 is")
         return sys.modules["tilewright"]
 
     def to_device(self, device: str, /, *, stream: Any = None) -> Array:
@@ -179,7 +179,7 @@ class Array(Recorded):
         return (1, 0)  # host memory, whatever the device
 
     def __reduce__(self) -> Any:
-        return restore, (self._read().copy(), self.device)
+        return restore, (self._read().copy(), self._device.name)
 
     def __copy__(self) -> Array:
         return Array(Cell(self.node()), self._device)
@@ -189,6 +189,8 @@ class Array(Recorded):
 
 
 _UFUNCS = {op.oracle: name for name, op in OPS.items() if isinstance(op.oracle, np.ufunc)}
+# whose oracles differ from NumPy at special values
+_UFUNCS |= {np.floor_divide: "floordiv", np.expm1: "expm1", np.tanh: "tanh"}
 
 
 def restore(data: HostArray, device: str) -> Array:

@@ -209,14 +209,20 @@ def _grid(shape: tuple[int, ...], device: Device) -> tuple[Node, Node]:
     return record.window(rows, View(shape, (1, 0), 0)), record.window(columns, View(shape, (0, 1), 0))
 
 
+def _diagonal(k: int, shape: tuple[int, ...]) -> int:
+    """The number `k` of a diagonal; what lies outside the matrix, however far, as the first outside."""
+    return max(-shape[0], min(k.__index__(), shape[1]))
+
+
 def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: str | None = None
 ) -> Array:
     """Ones on the `k`-th diagonal, zeros elsewhere."""
     target = resolve(device)
     name = default_float(target) if dtype is None else name_of(dtype, target)
-    row, column = _grid(shape_of((n_rows, n_rows if n_cols is None else n_cols), "eye"), target)
-    node = record.binary("eq", record.binary("add", row, k, target), column, target)
+    shape = shape_of((n_rows, n_rows if n_cols is None else n_cols), "eye")
+    row, column = _grid(shape, target)
+    node = record.binary("eq", record.binary("add", row, _diagonal(k, shape), target), column, target)
     return wrap(record.cast(node, name, target), target)
 
 
@@ -225,7 +231,7 @@ def _triangle(x: Array, op: str, k: int, name: str) -> Array:
         raise ValueError(f"{name}: a matrix needs at least 2 axes, the shape is {x.shape}")
     device = x._device
     row, column = _grid(x.shape[-2:], device)
-    kept = record.binary(op, column, record.binary("add", row, k, device), device)
+    kept = record.binary(op, column, record.binary("add", row, _diagonal(k, x.shape[-2:]), device), device)
     zero = False if x._cell.value.dtype == "bool" else 0
     return wrap(record.where(kept, x.node(), zero, device), device)
 
@@ -240,7 +246,7 @@ def triu(x: Array, /, *, k: int = 0) -> Array:
     return _triangle(x, "ge", k, "triu")
 
 
-def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
+def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     """Coordinate arrays over the grid of 1-dimensional `arrays`, of equal shape."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
@@ -251,4 +257,4 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
         line = x[None] if x.ndim == 0 else x
         lined = line[tuple(slice(None) if axis == k else None for axis in order)]
         result.append(Array(Cell(record.expand(lined.node(), shape)), x._device))
-    return result
+    return tuple(result)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -137,20 +139,50 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     return name == name_of(kind)
 
 
-def finfo(of: Any, /) -> Any:
-    """Machine limits of a floating dtype, or of an array's."""
-    name = name_of(of if isinstance(of, type) else getattr(of, "dtype", of))
-    if KINDS[name] not in "fc":
-        raise TypeError(f"finfo: {name} is not a floating dtype; use iinfo")
+@dataclass(frozen=True, slots=True)
+class FloatLimits:
+    """What `finfo` returns, in Python numbers; of a complex dtype, the limits of its parts."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: np.dtype[Any]
+
+    @property
+    def tiny(self) -> float:
+        """NumPy's name of `smallest_normal`."""
+        return self.smallest_normal
+
+    @property
+    def resolution(self) -> float:
+        """The decimal precision, as NumPy's: ten to the power of minus the number of sure digits."""
+        return 10.0 ** -floor(-log10(self.eps))
+
+
+@cache
+def _float_limits(name: str) -> FloatLimits:
     if name == "bfloat16":
         import ml_dtypes  # late: only bfloat16 needs it
 
-        return ml_dtypes.finfo(object_of(name))
-    return np.finfo(name)
+        limits: Any = ml_dtypes.finfo(object_of(name))
+    else:
+        limits = np.finfo(name)
+    eps, most, least, normal = (float(v) for v in (limits.eps, limits.max, limits.min, limits.smallest_normal))
+    return FloatLimits(limits.bits, eps, most, least, normal, limits.dtype)
+
+
+def finfo(of: Any, /) -> FloatLimits:
+    """Machine limits of a floating dtype, or of an array's. Raises TypeError for others."""
+    name = name_of(of if isinstance(of, type) else getattr(of, "dtype", of))
+    if KINDS[name] not in "fc":
+        raise TypeError(f"finfo: {name} is not a floating dtype; use iinfo")
+    return _float_limits(name)
 
 
 def iinfo(of: Any, /) -> Any:
-    """Machine limits of an integer dtype, or of an array's."""
+    """Machine limits of an integer dtype, or of an array's. Raises TypeError for others."""
     name = name_of(of if isinstance(of, type) else getattr(of, "dtype", of))
     if KINDS[name] not in "iu":
         raise TypeError(f"iinfo: {name} is not an integer dtype; use finfo")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.devices import devices, get_default_device, resolve
+from tilewright.devices import Device, devices, get_default_device, resolve
 from tilewright.dtypes import KINDS, default_float, default_int, isdtype, object_of, supported
 
 
@@ -17,7 +17,7 @@ class Info:
         """Masks and data-dependent shapes work (they evaluate); there is no bound on the number of axes but NumPy's."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
-    def default_device(self) -> str:
+    def default_device(self) -> Device:
         """The device on which arrays are created."""
         return get_default_device()
 
@@ -35,8 +35,8 @@ class Info:
         found = {n: object_of(n) for n in KINDS if n not in ("float16", "bfloat16") and supported(n, target)}
         return found if kind is None else {n: d for n, d in found.items() if isdtype(d, kind)}
 
-    def devices(self) -> list[str]:
-        """The names of all usable devices."""
+    def devices(self) -> tuple[Device, ...]:
+        """All usable devices."""
         return devices()
 
 

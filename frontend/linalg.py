@@ -20,10 +20,17 @@ from tilewright.operators import apply
 from tilewright.searching import on_host
 
 __all__ = [
-    "cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power",
-    "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
+    "cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matmul", "matrix_norm",
+    "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
     "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+
+class EigResult(NamedTuple):
+    """What `eig` returns."""
+
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class EighResult(NamedTuple):
@@ -195,6 +202,24 @@ def det(x: Array, /) -> Array:
 def slogdet(x: Array, /) -> SlogdetResult:
     """Sign and logarithm of the determinant of each square matrix."""
     return SlogdetResult(*_hosted("slogdet", lambda d: tuple(np.linalg.slogdet(d)), True, x))
+
+
+def _complex(x: Array) -> Array:
+    """`x` in the complex dtype of its precision: what a general matrix's eigenvalues need."""
+    name = x._cell.value.dtype
+    if KINDS[name] == "c":
+        return x
+    return astype(x, "complex128" if floating(name, x._device) == "float64" else "complex64")
+
+
+def eig(x: Array, /) -> EigResult:
+    """Eigenvalues and right eigenvectors, always complex, of each square matrix."""
+    return EigResult(*_hosted("eig", lambda d: tuple(np.linalg.eig(d)), True, _complex(one(x, "eig"))))
+
+
+def eigvals(x: Array, /) -> Array:
+    """Eigenvalues, always complex, of each square matrix."""
+    return _hosted("eigvals", np.linalg.eigvals, True, _complex(one(x, "eigvals")))
 
 
 def eigh(x: Array, /) -> EighResult:

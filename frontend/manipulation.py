@@ -120,10 +120,10 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     return record.broadcast_shapes(shapes or [()], "broadcast_shapes")
 
 
-def broadcast_arrays(*arrays: Array) -> list[Array]:
+def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
     """Read-only views of all arrays in the shape they broadcast to together."""
     shape = record.broadcast_shapes([one(x, "broadcast_arrays").shape for x in arrays], "broadcast_arrays")
-    return [broadcast_to(x, shape) for x in arrays]
+    return tuple(broadcast_to(x, shape) for x in arrays)
 
 
 def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:

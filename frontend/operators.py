@@ -10,6 +10,7 @@ import numpy as np
 
 from tilewright import record
 from tilewright.backends.protocol import Device
+from tilewright.devices import Device as Place
 from tilewright.dtypes import KINDS, can_cast_names, name_of, narrow, object_of, supported
 from tilewright.kernels.node import Node, View
 from tilewright.products import matmul
@@ -167,9 +168,9 @@ class Recorded:
         return prod(self.shape)
 
     @property
-    def device(self) -> str:
-        """The device's name, such as "cpu"."""
-        return self._device.name
+    def device(self) -> Place:
+        """Where the elements are: a name such as `cpu`, equal to the string "cpu"."""
+        return Place(self._device.name)
 
     __add__, __radd__, __iadd__ = _operators("add")
     __sub__, __rsub__, __isub__ = _operators("sub")

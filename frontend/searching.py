@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tilewright import elementwise as ew
+from tilewright import statistical as st
 from tilewright.array import Array, wrap
 from tilewright.elementwise import device_of, node_of, one
 from tilewright.kernels.node import Node
-from tilewright.manipulation import axis_of
+from tilewright.manipulation import axis_of, expand_dims, reshape
 from tilewright.transfer import host
+
+MAX_COMPARED = 256  # values that isin compares one by one; sorting on the host costs less beyond
 
 
 class UniqueAll(NamedTuple):
@@ -72,13 +76,15 @@ def nonzero(x: Array, /) -> tuple[Array, ...]:
     return on_host("nonzero", np.nonzero, x)
 
 
-def searchsorted(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array | None = None) -> Array:
-    """Where in the sorted `x1` the elements of `x2` would go."""
+def searchsorted(x1: Array, x2: Array | float, /, *, side: str = "left", sorter: Array | None = None) -> Array:
+    """Where in the sorted `x1` the elements of `x2`, an array or a number, would go."""
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is 'left' or 'right', not {side!r}")
     find: Callable[..., Any] = np.searchsorted
     if sorter is not None:
         x1 = take(x1, sorter)
+    if isinstance(x2, (int, float)):
+        return on_host("searchsorted", lambda a: find(a, x2, side=side), one(x1, "searchsorted"))
     return on_host("searchsorted", lambda a, v: find(a, v, side=side), one(x1, "searchsorted"), x2)
 
 
@@ -106,6 +112,23 @@ def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool 
         return np.flip(result, axis=along) if descending else result
 
     return on_host("sort", ordered, x)
+
+
+def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
+    """Whether each element of `x1` equals one of `x2` (or none, if `invert`); one of the two may be a Python scalar.
+
+    Few values to look for are compared one by one on the device; for many the host sorts.
+    """
+    device_of("isin", x1, x2)  # raises TypeError without an array
+    if not isinstance(x2, Array):
+        return ew.not_equal(x1, x2) if invert else ew.equal(x1, x2)
+    if not isinstance(x1, Array):
+        found = st.any(ew.equal(x1, x2))
+        return ew.logical_not(found) if invert else found
+    if x2.size <= MAX_COMPARED:
+        found = st.any(ew.equal(expand_dims(x1, -1), reshape(x2, (-1,))), axis=-1)
+        return ew.logical_not(found) if invert else found
+    return on_host("isin", lambda a, b: np.isin(a, b, invert=invert), x1, x2)
 
 
 def unique_all(x: Array, /) -> UniqueAll:

@@ -54,12 +54,46 @@ def _erf(x: Any) -> Any:
     return np.vectorize(erf, otypes=[np.float64])(x)
 
 
+def _floor_divide(a: Any, b: Any) -> Any:
+    """NumPy's, but an infinite operand gives a / b, as the array API standard says where NumPy gives NaN or -1."""
+    a, b = np.asarray(a), np.asarray(b)
+    quotient = np.floor_divide(a, b)
+    if quotient.dtype.kind != "f":
+        return quotient
+    return np.where(np.isinf(a) | np.isinf(b), np.divide(a, b), quotient).astype(quotient.dtype)[()]
+
+
+def _expm1(x: Any) -> Any:
+    """NumPy's, but for complex x the standard's special values: expm1(a) cos b - 2 sin(b/2)^2 + i exp(a) sin b."""
+    x = np.asarray(x)
+    if x.dtype.kind != "c":
+        return np.expm1(x)
+    a, b = x.real, x.imag
+    lost = np.isinf(a) & ~np.isfinite(b)  # an infinite modulus with no direction, or none at all
+    result = np.empty_like(x)
+    result.real = np.where(b == 0, np.expm1(a), np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2)
+    result.real = np.where(a == -np.inf, -1, np.where(lost, np.inf, result.real))
+    result.imag = np.where(b == 0, b, np.exp(a) * np.sin(b))
+    result.imag = np.where(lost, np.where(a > 0, np.nan, 0), result.imag)
+    return result[()]
+
+
+def _tanh(x: Any) -> Any:
+    """NumPy's, but where a complex x is infinite along the real axis, its imaginary part keeps x's sign."""
+    x = np.asarray(x)
+    result = np.tanh(x)
+    if x.dtype.kind == "c":
+        result = np.where(np.isinf(x.real) & np.isfinite(x.imag), np.copysign(1, x.real) + 0j, result).astype(x.dtype)
+        result.imag = np.where(np.isinf(x.real) & np.isfinite(x.imag), np.copysign(0, x.imag), result.imag)
+    return result[()]
+
+
 # arithmetic
 _op("add", 2, "fiu", np.add, _wrap("+"))
 _op("sub", 2, "fiu", np.subtract, _wrap("-"))
 _op("mul", 2, "fiu", np.multiply, {**_wrap("*"), "i": "({t})((u64){0} * (u64){1})", "u": "({t})((u64){0} * (u64){1})"})
 _op("div", 2, "f", np.divide, "({0} / {1})")
-_op("floordiv", 2, "fiu", np.floor_divide, {k: "floordiv_{t}({0}, {1})" for k in "fiu"}, costly=True)
+_op("floordiv", 2, "fiu", _floor_divide, {k: "floordiv_{t}({0}, {1})" for k in "fiu"}, costly=True)
 _op("mod", 2, "fiu", np.remainder, {k: "mod_{t}({0}, {1})" for k in "fiu"}, costly=True)
 _op("neg", 1, "fiu", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})"})
 _op("abs", 1, "fiu", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}"})
@@ -78,9 +112,9 @@ for _name, _c, _oracle in _ROUNDING:
 # transcendental
 _op("sqrt", 1, "f", np.sqrt, "sqrt_{t}({0})")
 _UNARY: tuple[tuple[str, Oracle], ...] = (
-    ("exp", np.exp), ("expm1", np.expm1), ("exp2", np.exp2), ("log", np.log), ("log1p", np.log1p), ("log2", np.log2),
+    ("exp", np.exp), ("expm1", _expm1), ("exp2", np.exp2), ("log", np.log), ("log1p", np.log1p), ("log2", np.log2),
     ("log10", np.log10), ("sin", np.sin), ("cos", np.cos), ("tan", np.tan), ("asin", np.arcsin), ("acos", np.arccos),
-    ("atan", np.arctan), ("sinh", np.sinh), ("cosh", np.cosh), ("tanh", np.tanh), ("asinh", np.arcsinh),
+    ("atan", np.arctan), ("sinh", np.sinh), ("cosh", np.cosh), ("tanh", _tanh), ("asinh", np.arcsinh),
     ("acosh", np.arccosh), ("atanh", np.arctanh), ("erf", _erf),
 )  # fmt: skip
 for _name, _oracle in _UNARY:

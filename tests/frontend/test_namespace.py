@@ -13,20 +13,20 @@ from tilewright.dtypes import KINDS
 
 STANDARD = """
 abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2 atanh bitwise_and
-bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor bool broadcast_arrays broadcast_to can_cast
-ceil clip complex128 complex64 concat conj copysign cos cosh count_nonzero cumulative_prod cumulative_sum diff divide e
-empty empty_like equal exp expand_dims expm1 eye finfo flip float32 float64 floor floor_divide from_dlpack full
-full_like greater greater_equal hypot iinfo imag inf int16 int32 int64 int8 isdtype isfinite isinf isnan less less_equal
-linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul matrix_transpose max
-maximum mean meshgrid min minimum moveaxis multiply nan negative newaxis nextafter nonzero not_equal ones ones_like
-permute_dims pi positive pow prod real reciprocal remainder repeat reshape result_type roll round searchsorted sign
-signbit sin sinh sort sqrt square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile tril triu
-trunc uint16 uint32 uint64 uint8 unique_all unique_counts unique_inverse unique_values unstack var vecdot where zeros
-zeros_like __array_namespace_info__ __array_api_version__
+bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor bool broadcast_arrays broadcast_shapes
+broadcast_to can_cast ceil clip complex128 complex64 concat conj copysign cos cosh count_nonzero cumulative_prod
+cumulative_sum diff divide e empty empty_like equal exp expand_dims expm1 eye finfo flip float32 float64 floor
+floor_divide from_dlpack full full_like greater greater_equal hypot iinfo imag inf int16 int32 int64 int8 isdtype
+isfinite isin isinf isnan less less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or
+logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis multiply nan negative newaxis
+nextafter nonzero not_equal ones ones_like permute_dims pi positive pow prod real reciprocal remainder repeat reshape
+result_type roll round searchsorted sign signbit sin sinh sort sqrt square squeeze stack std subtract sum take
+take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unique_all unique_counts
+unique_inverse unique_values unstack var vecdot where zeros zeros_like __array_namespace_info__ __array_api_version__
 """
 LINALG = """
-cholesky cross det diagonal eigh eigvalsh inv matmul matrix_norm matrix_power matrix_rank matrix_transpose outer pinv qr
-slogdet solve svd svdvals tensordot trace vecdot vector_norm
+cholesky cross det diagonal eig eigh eigvals eigvalsh inv matmul matrix_norm matrix_power matrix_rank matrix_transpose
+outer pinv qr slogdet solve svd svdvals tensordot trace vecdot vector_norm
 """
 FFT = "fft ifft fftn ifftn rfft irfft rfftn irfftn hfft ihfft fftfreq rfftfreq fftshift ifftshift"
 
@@ -78,6 +78,22 @@ def test_inspection(device):
     assert defaults["complex floating"] == tw.asarray(1j, device=device.name).dtype
     assert info.dtypes(device=device.name, kind="bool") == {"bool": np.dtype(bool)}
     assert "float32" in info.dtypes(device=device.name) and info.capabilities()["boolean indexing"]
+
+
+def test_devices_are_their_names(every_device):
+    place = tw.zeros(2, device=every_device.name).device
+    assert isinstance(place, tw.Device) and place in tw.devices() and {place: 1}[every_device.name] == 1
+    assert repr(place) == str(place) == place == every_device.name
+    assert place.type == every_device.name.partition(":")[0] and place.index == 0
+    assert tw.ones(2, device=place).device == place
+
+
+def test_limits_are_python_numbers():
+    for name in ("float16", "float32", "float64", "complex64"):
+        found, expected = tw.finfo(getattr(tw, name)), np.finfo(name)
+        assert type(found.eps) is float and found.dtype == expected.dtype and found.bits == expected.bits
+        assert (found.max, found.tiny) == (expected.max, expected.tiny)
+        assert found.resolution == float(str(expected.resolution))
 
 
 def test_default_device(device):
