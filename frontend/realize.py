@@ -37,36 +37,52 @@ class Graph:
         consts: list[Node] = []
         wanted = list(roots)
         stack = list(wanted)
-        stack.reverse()
-        while stack:
+        while stack:  # sources first; those without sources are taken on the way, which this loop's speed hangs on
             node = stack[-1]
-            if id(node) in number:
+            key = id(node)
+            if key in number:
                 stack.pop()
                 continue
-            src = node.src
-            if src:
-                waiting = [s for s in src if id(s) not in number]
-                if waiting:
-                    waiting.reverse()
-                    stack.extend(waiting)
-                    continue
-                if not node.seen:
-                    wanted.extend([s for s in src if s.seen and s.op not in _PASSING])
+            places = []
+            waiting = False
+            for s in node.src:
+                place = number.get(id(s))
+                if place is None:
+                    if s.src:
+                        stack.append(s)
+                        waiting = True
+                        continue
+                    place = number[id(s)] = len(rows)
+                    order.append(s)
+                    rows.append(_end_row(s, leaves, consts))
+                places.append(place)
+            if waiting:
+                continue
             stack.pop()
-            number[id(node)] = len(rows)
+            if not node.seen:
+                for s in node.src:
+                    if s.seen and s.op not in _PASSING:
+                        wanted.append(s)
+            number[key] = len(rows)
             order.append(node)
-            if node.op == "buffer":
-                leaves.append(node)
-                rows.append((node.shape, node.dtype))
-            elif node.op == "const":
-                consts.append(node)
-                rows.append(node.dtype)
-            else:
-                rows.append((node.op, node.arg, node.shape, node.dtype, *[number[id(s)] for s in src]))
+            row = (node.op, node.arg, node.shape, node.dtype, *places)
+            rows.append(row if places else _end_row(node, leaves, consts))
         self.order, self.leaves, self.consts, self.number = order, leaves, consts, number
-        self.roots = list({id(n): n for n in wanted if n.op != "buffer"}.values())
+        self.roots = [n for n in dict.fromkeys(wanted) if n.op != "buffer"]
         rows.append(tuple([number[id(n)] for n in self.roots]))
         self.key = tuple(rows)
+
+
+def _end_row(node: Node, leaves: list[Node], consts: list[Node]) -> Any:
+    """The row of a node without sources, which is also noted among `leaves` or `consts` if it is one."""
+    op = node.op
+    if op == "buffer":
+        leaves.append(node)
+        return node.shape, node.dtype
+    if op == "const":
+        consts.append(node)
+        return node.dtype
+    return op, node.arg, node.shape, node.dtype
 
 
 def realize(nodes: Sequence[Node], device: Device) -> None:

@@ -21,13 +21,14 @@ HostArray = np.ndarray[Any, Any]
 
 
 class _Shared:
-    """Keeps a Buffer alive for as long as a NumPy array looks at its memory."""
+    """Keeps a Buffer alive for as long as a NumPy array looks at its memory, read-only."""
 
     __slots__ = ("__array_interface__", "buffer")
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: Buffer, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.buffer = buffer
-        self.__array_interface__ = {**buffer.host.__array_interface__, "data": (buffer.host.ctypes.data, True)}
+        data = (buffer.host.__array_interface__["data"][0], True)
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
 
 
 def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Node:
@@ -66,13 +67,14 @@ def read(node: Node, device: Device, view: View | None = None) -> HostArray:
 
 
 def _whole(node: Node, device: Device) -> HostArray:
-    dtype, buffer = object_of(node.dtype), node.arg.buffer
-    size = prod(node.shape)
+    dtype, shape, buffer = object_of(node.dtype), node.shape, node.arg.buffer
+    size = prod(shape)
     if buffer.host is not None and size:
         device.synchronize()
-        return np.asarray(_Shared(buffer))[: size * dtype.itemsize].view(dtype).reshape(node.shape)
+        data = np.asarray(_Shared(buffer, shape, dtype))
+        return data if data.dtype is dtype else data.view(dtype)  # NumPy reads bfloat16's name as raw bytes
     raw = device.read(buffer, size * dtype.itemsize) if size else b""
-    return np.frombuffer(raw, dtype, count=size).reshape(node.shape)
+    return np.frombuffer(raw, dtype, count=size).reshape(shape)
 
 
 def _window(data: HostArray, view: View) -> HostArray:
