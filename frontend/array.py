@@ -14,7 +14,7 @@ from tilewright.devices import resolve
 from tilewright.dtypes import KINDS, name_of
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.ops import OPS
-from tilewright.operators import Cell, Recorded, apply, operand
+from tilewright.operators import Cell, Recorded, apply, operand, stored_as
 from tilewright.record import DEPTH
 from tilewright.transfer import HostArray, read, settle, upload
 from tilewright.views import in_order, whole
@@ -201,9 +201,10 @@ def restore(data: HostArray, device: str) -> Array:
 
 def wrap(node: Node, device: Device) -> Array:
     """A new array with its own memory that holds `node`; a graph beyond the depth bound is evaluated at once."""
-    if node.depth > DEPTH:
-        settle([node], device)
-    return Array(Cell(node), device)
+    value, view = stored_as(node)
+    if value.depth > DEPTH:
+        settle([value], device)
+    return Array(Cell(value), device, view)
 
 
 def layout(x: Array) -> View:

@@ -13,9 +13,11 @@ from tilewright.backends.protocol import Device
 from tilewright.devices import Device as Place
 from tilewright.dtypes import KINDS, can_cast_names, name_of, narrow, object_of, supported
 from tilewright.kernels.node import Node, View
+from tilewright.kernels.ops import OPS
 from tilewright.products import matmul
 from tilewright.record import DEPTH, FAST, SCALARS, Operand
 from tilewright.transfer import settle, upload
+from tilewright.views import shows_all
 from tilewright.write import written
 
 
@@ -26,6 +28,15 @@ class Cell:
 
     def __init__(self, value: Node) -> None:
         self.value = value
+
+
+def stored_as(node: Node) -> tuple[Node, View | None]:
+    """How a new array keeps `node`: an op recorded in its operands' transposed order stays so, under a view."""
+    if node.op == "view":
+        source, view = record.source_of(node)
+        if source.op in OPS and view is not None and shows_all(view, source.shape):
+            return source, view
+    return node, None
 
 
 def operand(x: Any, device: Device, op: str) -> Operand | None:
@@ -71,7 +82,7 @@ def _operators(op: str) -> tuple[Callable[..., Any], Callable[..., Any], Callabl
             dtype, shape = a.dtype, a.shape
             if dtype == b.dtype and shape == b.shape:
                 result = fast.get(dtype)
-                if result is not None:
+                if result is not None and (a.op != "view" or b.op != "view"):  # two views may lie transposed
                     node = Node(op, (a, b), None, shape, result)
                     if node.depth > DEPTH:
                         settle([node], device)
@@ -82,7 +93,8 @@ def _operators(op: str) -> tuple[Callable[..., Any], Callable[..., Any], Callabl
             if dtype in _PLAIN and -_LARGE < other < _LARGE:
                 result = fast.get(dtype)
                 if result is not None:
-                    return self._new(Node(op, (a, Node("const", (), float(other), (), dtype)), None, a.shape, result))
+                    fixed = Node("const", (), float(other), (), dtype)
+                    return self._new(record.elementwise(op, (a, fixed), a.shape, result))
         made = apply(op, self, other, device)
         return NotImplemented if made is None else self._new(made)
 
@@ -130,9 +142,10 @@ class Recorded:
         return node
 
     def _new(self, node: Node) -> Self:
-        if node.depth > DEPTH:
-            settle([node], self._device)
-        return self.__class__(Cell(node), self._device)
+        value, view = stored_as(node)
+        if value.depth > DEPTH:
+            settle([value], self._device)
+        return self.__class__(Cell(value), self._device, view)
 
     def _assign(self, value: Node) -> None:
         """Write `value`, of this shape and dtype, where every alias sees it."""

@@ -14,7 +14,17 @@ from tilewright.dtypes import KINDS, default_float, floating, narrow, object_of,
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.ops import OPS
 from tilewright.transfer import host, upload
-from tilewright.views import Shape, broadcast, stretch, whole
+from tilewright.views import (
+    Shape,
+    broadcast,
+    in_order,
+    memory_order,
+    overlaps,
+    stretch,
+    turned,
+    turned_back,
+    whole,
+)
 
 Operand = Node | bool | int | float | complex
 SCALARS = (bool, int, float, complex)
@@ -149,6 +159,42 @@ def expand(node: Node, shape: Shape) -> Node:
     return window(source, stretch(view or whole(node.shape), shape))
 
 
+def elementwise(op: str, nodes: Sequence[Node], shape: Shape, dtype: str) -> Node:
+    """Op of the table over nodes of one shape, constants aside: `shape` and `dtype` are the result's.
+
+    Where the operands lie transposed in memory, so does the result, seen through a view: nothing is turned around.
+    """
+    order = _shared_order(nodes, shape) if len(shape) > 1 else None
+    if order is None:
+        return Node(op, tuple(nodes), None, shape, dtype)
+    there = tuple(shape[axis] for axis in order)
+    moved = tuple([n if n.op == "const" else _turn(n, order) for n in nodes])
+    return window(Node(op, moved, None, there, dtype), turned_back(shape, order))
+
+
+def _shared_order(nodes: Sequence[Node], shape: Shape) -> tuple[int, ...] | None:
+    """The order of axes that the operands' memory has, where one has another than row-major and none is row-major."""
+    found = None
+    for node in nodes:
+        view = node.arg
+        if node.op != "view":
+            if node.shape == shape:
+                return None
+        elif not overlaps(view):
+            order = memory_order(view)
+            if order is None:
+                return None
+            found = found or order
+    return found
+
+
+def _turn(node: Node, order: tuple[int, ...]) -> Node:
+    """`node` with its axes in `order`: what is under a view that undoes it, else another view."""
+    source, view = source_of(node)
+    moved = turned(view or whole(node.shape), order)
+    return source if moved.shape == source.shape and in_order(moved, source.shape) else window(source, moved)
+
+
 def _fit(nodes: list[Node], op: str) -> tuple[list[Node], Shape]:
     """All nodes in one shape; scalars that are constants stay as they are."""
     shape = broadcast_shapes([n.shape for n in nodes], op)
@@ -164,8 +210,8 @@ def cast(node: Node, dtype: str, device: Device) -> Node:
     if node.op == "const" and KINDS[dtype] in "fb":
         return const(node.arg, dtype)
     if dtype == "bool":
-        return Node("ne", (node, const(0, node.dtype)), None, node.shape, "bool")
-    return Node("cast", (node,), None, node.shape, dtype)
+        return elementwise("ne", (node, const(0, node.dtype)), node.shape, "bool")
+    return elementwise("cast", (node,), node.shape, dtype)
 
 
 def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
@@ -180,7 +226,7 @@ def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
         (a, b), _ = _fit([a, b], title(op))
         return host(title(op), OPS[op].oracle, [a, b], device)
     nodes, shape = _fit([cast(a, rule.compute, device), cast(b, rule.compute, device)], title(op))
-    return Node(rule.op, tuple(nodes), None, shape, rule.result)
+    return elementwise(rule.op, nodes, shape, rule.result)
 
 
 def _with_scalar(op: str, node: Node, scalar: Any, device: Device, scalar_first: bool) -> Node:
@@ -193,7 +239,7 @@ def _with_scalar(op: str, node: Node, scalar: Any, device: Device, scalar_first:
         return filled(_ABOVE[op] ^ swapped, node.shape, "bool", device)
     fixed = const(scalar, rule.compute, title(op))
     node = cast(node, rule.compute, device)
-    return Node(rule.op, (fixed, node) if scalar_first else (node, fixed), None, node.shape, rule.result)
+    return elementwise(rule.op, (fixed, node) if scalar_first else (node, fixed), node.shape, rule.result)
 
 
 def unary(op: str, x: Node, device: Device) -> Node:
@@ -214,10 +260,10 @@ def unary(op: str, x: Node, device: Device) -> Node:
         elif kind == "b" and op in ("abs", "floor", "ceil", "trunc", "round"):
             return x
         elif op == "not":
-            return Node("not", (cast(x, "bool", device),), None, x.shape, "bool")
+            return elementwise("not", (cast(x, "bool", device),), x.shape, "bool")
         else:
             raise TypeError(f"{title(op)}: not defined for dtype {dtype}")
-    return Node(op, (x,), None, x.shape, result)
+    return elementwise(op, (x,), x.shape, result)
 
 
 def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
@@ -233,4 +279,4 @@ def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
         return host("where", np.where, parts, device)
     values = [cast(p, dtype, device) if isinstance(p, Node) else const(p, dtype, "where") for p in (a, b)]
     nodes, shape = _fit([cast(condition, "bool", device), *values], "where")
-    return Node("where", tuple(nodes), None, shape, dtype)
+    return elementwise("where", nodes, shape, dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 
 from tilewright.kernels import node
 from tilewright.kernels.node import View
@@ -42,6 +42,36 @@ def broadcast(shapes: tuple[Shape, ...]) -> Shape | None:
 def in_order(view: View, shape: Shape) -> bool:
     """Whether `view` onto an array of `shape` shows all its elements in their order."""
     return view.offset == 0 and prod(view.shape) == prod(shape) and view.strides == row_major(view.shape)
+
+
+@lru_cache(maxsize=4096)
+def memory_order(view: View) -> tuple[int, ...] | None:
+    """The axes of `view` from the longest stride to the shortest; None if they are so already, or some are repeated."""
+    shape, strides, _ = view
+    if overlaps(view):
+        return None
+    order = tuple(sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]) if shape[axis] != 1 else -inf))
+    long = [axis for axis in order if shape[axis] != 1]
+    return None if long == sorted(long) else order
+
+
+@lru_cache(maxsize=4096)
+def turned(view: View, order: tuple[int, ...]) -> View:
+    """`view` with its axes in another order."""
+    return View(tuple(view.shape[a] for a in order), tuple(view.strides[a] for a in order), view.offset)
+
+
+@lru_cache(maxsize=4096)
+def turned_back(shape: Shape, order: tuple[int, ...]) -> View:
+    """The view of `shape` onto an array whose axes are those of `shape` in `order`."""
+    steps = dict(zip(order, row_major(tuple(shape[a] for a in order)), strict=True))
+    return View(shape, tuple(steps[a] for a in range(len(shape))), 0)
+
+
+@lru_cache(maxsize=4096)
+def shows_all(view: View, shape: Shape) -> bool:
+    """Whether `view` onto an array of `shape` shows each of its elements once, in whatever order."""
+    return prod(view.shape) == prod(shape) and not overlaps(view)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ import pytest
 
 import tilewright as tw
 from tests.frontend.compare import agree, sample
+from tilewright.array import layout
 
 BASIC = [
     np.s_[1], np.s_[-1], np.s_[1:3], np.s_[::-1], np.s_[3:0:-2], np.s_[..., 0], np.s_[:, None, 1],
@@ -170,3 +171,23 @@ def test_many_writes_copy_once(device):
     joined = tw.concat([tw.asarray(a[:3], device=device.name), tw.asarray(a[3:], device=device.name)])
     assert len(tw.explain(joined)) == 3  # filled once, then a write for each part
     agree(joined, a, device)
+
+
+def test_ops_on_transposed_operands_stay_in_their_memory_order(device):
+    a, row = sample((6, 9)), sample((6,), seed=1)
+    x, r = tw.asarray(a, device=device.name), tw.asarray(row, device=device.name)
+    results = {
+        "scaled": (r * x.T, row * a.T), "unary": (tw.exp(x.T), np.exp(a.T)), "both": (x.T + x.T, a.T + a.T),
+        "where": (tw.where(x.T > 0, x.T, 0), np.where(a.T > 0, a.T, 0)), "cast": (tw.astype(x.T, "int32"), a.T.astype("i4")),
+    }  # fmt: skip
+    for name, (result, expected) in results.items():
+        assert layout(result).strides == (1, 9), name
+        np.testing.assert_allclose(np.asarray(result), expected, rtol=1e-6, err_msg=name)
+    mixed = x.T + tw.asarray(a.T.copy(), device=device.name)
+    assert layout(mixed).strides == (6, 1)
+    turned, expected = x.T * 2, a.T * 2
+    turned[1:, 2] = 5
+    expected[1:, 2] = 5
+    turned += 1
+    np.testing.assert_array_equal(np.asarray(turned), expected + 1)
+    np.testing.assert_array_equal(np.asarray(x), a)
