@@ -10,6 +10,7 @@ import numpy as np
 
 from tilewright import elementwise as ew
 from tilewright import statistical as st
+from tilewright import tall
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.creation import astype
 from tilewright.dtypes import KINDS, floating, object_of, promote
@@ -258,14 +259,21 @@ def qr(x: Array, /, *, mode: str = "reduced") -> QRResult:
 
 
 def svd(x: Array, /, *, full_matrices: bool = True) -> SVDResult:
-    """Singular value decomposition of each matrix."""
+    """Singular value decomposition of each matrix; of tall ones most of the work is done on the device."""
+    _matrices(x, "svd")
+    if not full_matrices:
+        found = tall.svd(x, vectors=True)
+        if found is not None:
+            return SVDResult(*found)
     function = lambda d: tuple(np.linalg.svd(d, full_matrices=full_matrices))  # noqa: E731
     return SVDResult(*_hosted("svd", function, False, x))
 
 
 def svdvals(x: Array, /) -> Array:
     """Singular values, descending, of each matrix."""
-    return _hosted("svdvals", np.linalg.svdvals, False, x)
+    _matrices(x, "svdvals")
+    found = tall.svd(x, vectors=False)
+    return _hosted("svdvals", np.linalg.svdvals, False, x) if found is None else found[1]
 
 
 def solve(x1: Array, x2: Array, /) -> Array:

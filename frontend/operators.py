@@ -34,7 +34,7 @@ def stored_as(node: Node) -> tuple[Node, View | None]:
     """How a new array keeps `node`: an op recorded in its operands' transposed order stays so, under a view."""
     if node.op == "view":
         source, view = record.source_of(node)
-        if source.op in OPS and view is not None and shows_all(view, source.shape):
+        if (source.op in OPS or source.op == "cast") and view is not None and shows_all(view, source.shape):
             return source, view
     return node, None
 

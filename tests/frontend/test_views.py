@@ -178,7 +178,8 @@ def test_ops_on_transposed_operands_stay_in_their_memory_order(device):
     x, r = tw.asarray(a, device=device.name), tw.asarray(row, device=device.name)
     results = {
         "scaled": (r * x.T, row * a.T), "unary": (tw.exp(x.T), np.exp(a.T)), "both": (x.T + x.T, a.T + a.T),
-        "where": (tw.where(x.T > 0, x.T, 0), np.where(a.T > 0, a.T, 0)), "cast": (tw.astype(x.T, "int32"), a.T.astype("i4")),
+        "where": (tw.where(x.T > 0, x.T, 0), np.where(a.T > 0, a.T, 0)),
+        "cast": (tw.astype(x.T, "int32"), a.T.astype("i4")),
     }  # fmt: skip
     for name, (result, expected) in results.items():
         assert layout(result).strides == (1, 9), name
