@@ -88,7 +88,7 @@ class _Fusion:
             return False
         op = OPS.get(node.op)
         if group.kind == "matmul":  # its operands are read more than once: only what is nearly a load
-            return id(node) in self.plain and (op is None or not op.costly)
+            return node.op == "view" or (id(node) in self.plain and (op is None or not op.costly))
         if op is None or not op.costly:
             return True
         kept = zip(view.strides, group.space[:-1] if group.kind != "map" else group.space, strict=False)

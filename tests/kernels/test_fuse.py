@@ -136,3 +136,12 @@ def test_a_deep_chain_is_cut() -> None:
         node = op("add", node, x)
     assert 4 <= len(fused(node)) <= 12
     agree(node)
+
+
+def test_a_product_reads_a_stored_operand_through_its_transpose():
+    x, y = leaf(floats(8, 6)), leaf(floats(8, 5))
+    made = op("exp", x)
+    steps = fused(matmul(transpose(made), y))
+    assert [step.problem.kind for step in steps] == ["map", "matmul"]
+    assert steps[0].outputs == (made,) and steps[1].problem.inputs[0].strides[-3:] == (1, 0, 6)
+    agree(matmul(transpose(op("exp", x)), y))
