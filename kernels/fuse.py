@@ -143,6 +143,8 @@ class _Fusion:
             kept, outer = kept[:-1], View(view.shape[:-1], view.strides[:-1], view.offset)
             if prod(kept) < FEW_ROWS * self.limits.compute_units and extent > LONG_ROW:
                 return None
+            if prod(source.shape) > LONG_ROW and not _along_memory(source, axis):
+                return None  # many columns at a time are fast, and one reduction alone can be done so
         repeated = any(s == 0 and e != 1 for s, e in zip(outer.strides, kept, strict=True))
         if repeated or prod(kept) != prod(node.shape):
             return None
@@ -171,6 +173,12 @@ class _Fusion:
         *batch_b, b_row, b_column = row_major(b.shape)
         reads = [(a, View(space, (*batch_a, a_row, 0, a_column))), (b, View(space, (*batch_b, 0, b_column, b_row)))]
         return _Joined("matmul", space, reads)
+
+
+def _along_memory(node: Node, axis: int) -> bool:
+    """Whether neighbours along `axis` of `node` are neighbours in the memory that it is read from."""
+    strides = node.arg.strides if node.op == "view" else row_major(node.shape)
+    return strides[axis] in (0, 1)
 
 
 def _one_batch(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:

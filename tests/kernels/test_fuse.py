@@ -145,3 +145,11 @@ def test_a_product_reads_a_stored_operand_through_its_transpose():
     assert [step.problem.kind for step in steps] == ["map", "matmul"]
     assert steps[0].outputs == (made,) and steps[1].problem.inputs[0].strides[-3:] == (1, 0, 6)
     agree(matmul(transpose(op("exp", x)), y))
+
+
+def test_rows_across_a_large_matrix_are_not_fused():
+    """The variance over axis 0 of a large matrix reads it twice, many columns at a time; of a small one, once."""
+    for rows, at_once in ((4, True), (70000, False)):
+        x = leaf(floats(rows, 3))
+        apart = op("sub", x, broadcast(op("mul", reduce("sum", x, 0), const(1 / rows)), (rows, 3)))
+        assert (len(fused(reduce("sum", op("mul", apart, apart), 0))) == 1) is at_once
