@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 import tilewright as tw
-from benchmarks import overheads, peers, report
+from benchmarks import estimators, overheads, peers, report
 from benchmarks.measure import Outcome
 from benchmarks.races import run_race
 from benchmarks.workloads import workloads
@@ -73,6 +73,10 @@ def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[
     for name in options.device:
         yield f"replay, {name}", partial(overheads.replay, name, rounds, judged)
         yield f"recording, {name}", partial(overheads.recording, name, rounds, judged)
+        yield f"eager, {name}", partial(overheads.eager, name, racers, rounds, judged)
+    if estimators.available():
+        for name in estimators.ESTIMATORS:
+            yield name, partial(estimators.run_estimator, name, racers, rounds, judged)
     yield "import", partial(overheads.imports, rounds, judged)
 
 

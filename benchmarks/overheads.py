@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 
 import tilewright as tw
 from benchmarks.measure import OURS, Contestant, Outcome, ceiling, race
+from benchmarks.peers import Peer
 from benchmarks.races import kernel_contestant
 from tilewright.backends.registry import get_device
 
 MOST_REPLAY_SECONDS = 5e-6  # in all on the CPU, for each launch elsewhere
 MOST_RECORD_SECONDS = 3e-6
+MOST_EAGER_SECONDS = {"cpu": 25e-6, "opencl": 60e-6}
 MOST_IMPORT_SECONDS = 0.15
 REPLAYS, RECORDS = 1000, 2000  # in one sample
 _IMPORT = "from time import perf_counter as t; a = t(); import {module}; print(t() - a)"
@@ -87,6 +90,26 @@ def recording(device_name: str, rounds: int, judged: bool) -> Outcome:
             ceiling(f"{OURS} {device_name}: {slowest}", found[slowest], MOST_RECORD_SECONDS, 1e6, "µs")
         )
     return outcome
+
+
+def eager(device_name: str, peers: Sequence[Peer], rounds: int, judged: bool) -> Outcome:
+    """An addition of 16 floats, recorded, launched and read by the host: what a client pays who asks step by step."""
+    ones = np.ones(16, np.float32)
+    contestants = []
+    for peer in peers:
+        if peer.name in ("numpy", "torch", "jax", f"{OURS} {device_name}"):
+            x, y = peer.put(ones), peer.put(ones)
+            contestants.append(Contestant(peer.name, partial(_read_sum, x, y)))
+    outcome = Outcome(f"eager add of 16 floats, {device_name}", race(contestants, rounds))
+    most = MOST_EAGER_SECONDS.get(device_name.partition(":")[0])
+    if judged and most:
+        ours = f"{OURS} {device_name}"
+        outcome.verdicts.append(ceiling(f"{ours}: add and read", outcome.median(ours), most, 1e6, "µs"))
+    return outcome
+
+
+def _read_sum(x: Any, y: Any) -> Any:
+    return np.asarray(x + y)
 
 
 def imports(rounds: int, judged: bool) -> Outcome:
