@@ -110,6 +110,7 @@ from tilewright.explain import explain
 from tilewright.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
+from tilewright.late import LATE, late
 from tilewright.linalg import matmul, matrix_transpose, tensordot, vecdot
 from tilewright.manipulation import (
     broadcast_arrays,
@@ -169,21 +170,18 @@ uint8, uint16, uint32, uint64 = (object_of(f"uint{bits}") for bits in (8, 16, 32
 float16, float32, float64 = (object_of(f"float{bits}") for bits in (16, 32, 64))
 complex64, complex128 = object_of("complex64"), object_of("complex128")
 
-_MEASURING = ("tune", "tuning")
-
 
 def __getattr__(name: str) -> Any:
-    if name == "bfloat16":  # its package is imported when first asked for
-        return object_of("bfloat16")
-    if name in _MEASURING:
-        from tilewright import measuring  # late: few programs measure
-
-        return getattr(measuring, name)
-    raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
+    """What few programs need is imported when it is first asked for."""
+    found = late(name)
+    if found is None:
+        raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, "__version__", "__array_api_version__"})
+    return sorted({*__all__, *LATE, "__version__", "__array_api_version__"})
 
 
 __all__ = [
