@@ -7,7 +7,7 @@ from typing import Any
 
 _NAMES = {
     "measuring": "tune tuning",
-    "einsum": "einsum",
+    "contraction": "einsum",
 }
 LATE: dict[str, str] = {name: module for module, names in _NAMES.items() for name in names.split()}
 
