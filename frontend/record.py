@@ -55,8 +55,7 @@ class Rule(NamedTuple):
 
 
 FAST: dict[str, dict[str, str]] = {
-    name: {d: op.result_dtype(d) for d, kind in KINDS.items() if kind in op.kinds}
-    for name, op in OPS.items()
+    name: {d: op.result_dtype(d) for d, kind in KINDS.items() if kind in op.kinds} for name, op in OPS.items()
 }
 """op -> dtype -> dtype of the result, for operands that need no conversion at all."""
 
