@@ -14,7 +14,7 @@ from tilewright import record
 from tilewright import statistical as st
 from tilewright.array import Array, wrap
 from tilewright.creation import astype
-from tilewright.dtypes import KINDS, default_float, finfo, object_of
+from tilewright.dtypes import HALVES, KINDS, default_float, finfo, object_of
 from tilewright.elementwise import one
 from tilewright.linalg import matmul, tensordot
 from tilewright.manipulation import axes_of, broadcast_arrays, expand_dims, reshape
@@ -211,7 +211,7 @@ def _wide(a: Array, name: str) -> tuple[Array, Any]:
     """`a` in the dtype in which its mean is computed, and the dtype of the mean."""
     source = one(a, name)._cell.value.dtype
     target = a.dtype if KINDS[source] in "fc" else object_of(default_float(a._device))
-    return astype(a, "float32" if source in ("float16", "bfloat16") else target, copy=False), target
+    return astype(a, "float32" if source in HALVES else target, copy=False), target
 
 
 def nanmean(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:

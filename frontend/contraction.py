@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tilewright.array import Array, layout, permuted, viewed
 from tilewright.creation import asarray, astype
-from tilewright.dtypes import object_of
+from tilewright.dtypes import HALVES, object_of
 from tilewright.elementwise import device_of, multiply
 from tilewright.evaluation import result_type
 from tilewright.kernels.node import View
@@ -151,7 +151,7 @@ def _pair(left: Named, right: Named, needed: set[str]) -> Named:
 
 def _unrounded(x: Array, summed: list[str]) -> Array:
     """Halves as float32, in which their products are exact, if these are going to be summed."""
-    return astype(x, float32) if summed and x._cell.value.dtype in ("float16", "bfloat16") else x
+    return astype(x, float32) if summed and x._cell.value.dtype in HALVES else x
 
 
 def _ordered(term: str, x: Array, labels: Sequence[str]) -> Array:
