@@ -6,7 +6,6 @@ Words are uint32. Philox4x32-10 is that of Salmon, Moraes, Dror and Shaw, "Paral
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,8 @@ def below32(first: Words, second: Words, bound: Words) -> np.ndarray[Any, Any]:
 
 def _normal(magnitude: Any, bits: int, negative: Any) -> Any:
     """The quantile of (magnitude + 1/2) / 2^(bits + 1), a probability below 1/2; its size with the sign wanted."""
+    from statistics import NormalDist  # late: it brings fractions, decimals and more, and is only an oracle
+
     inverse = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
     p = (magnitude + 0.5) * 2.0 ** -(bits + 1)
     size = -inverse(p) if np.size(p) else np.empty(np.shape(p))
