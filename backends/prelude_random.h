@@ -2,14 +2,22 @@
    rounded by itself. So no FMA, no function of the device's own, and in f32 neither division nor square root, which
    OpenCL lets a device round as it likes. */
 
+/* GCC vectorizes a product's low half and its high half, but takes twice as long to take a wide one apart; LLVM knows
+   only wide ones. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define LOW_HALF(wide, a, b) ((a) * (b))
+#else
+#define LOW_HALF(wide, a, b) ((u32)(wide))
+#endif
+
 /* One of the four words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). Compilers
-   see that two words of one counter share their rounds, where these are written out and not a loop. The low half of a product
-   is multiplied for anew: vectors have an instruction for either half, and splitting a wide one takes twice as long. */
+   see that two words of one counter share their rounds, where these are written out and not a loop. */
 #define PHILOX_ROUND(step) { \
-    const u32 low = 0xD2511F53u * c0, high = (u32)((u64)0xD2511F53u * c0 >> 32); \
-    c0 = (u32)((u64)0xCD9E8D57u * c2 >> 32) ^ c1 ^ (k0 + step * 0x9E3779B9u); \
-    c1 = 0xCD9E8D57u * c2; \
-    c2 = high ^ c3 ^ (k1 + step * 0xBB67AE85u); \
+    const u64 a = (u64)0xD2511F53u * c0, b = (u64)0xCD9E8D57u * c2; \
+    const u32 low = LOW_HALF(a, 0xD2511F53u, c0); \
+    c0 = (u32)(b >> 32) ^ c1 ^ (k0 + step * 0x9E3779B9u); \
+    c1 = LOW_HALF(b, 0xCD9E8D57u, c2); \
+    c2 = (u32)(a >> 32) ^ c3 ^ (k1 + step * 0xBB67AE85u); \
     c3 = low; \
 }
 DEVICE u32 philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1, int word) {
@@ -22,8 +30,9 @@ DEVICE u32 philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1, int word) {
 /* floor(R n / 2^64) for the 64 random bits R, most significant word first: a number below n, each of them with
    probability 1/n up to 2^-64. n = 0 stands for 2^32. */
 DEVICE u32 below_u32(u32 w0, u32 w1, u32 n) {
-    const u32 part = w0 * n, sum = part + (u32)((u64)w1 * n >> 32);
-    return n ? (u32)((u64)w0 * n >> 32) + (sum < part) : w0;
+    const u64 wide = (u64)w0 * n;
+    const u32 part = LOW_HALF(wide, w0, n), sum = part + (u32)((u64)w1 * n >> 32);
+    return n ? (u32)(wide >> 32) + (sum < part) : w0;
 }
 DEVICE u64 high_product(u64 a, u64 b) {
     const u64 a0 = (u32)a, a1 = a >> 32, b0 = (u32)b, b1 = b >> 32;
@@ -68,6 +77,7 @@ DEVICE f32 normal_f32(u32 word) {
     return x * (word >> 31 ? -y : y);
 }
 #if HAS_F64
+#define ODD(k) q = q * z + 1.0 / k;
 /* 53 bits of two words. Division and square root of f64 are exactly rounded everywhere. */
 DEVICE f64 normal_f64(u32 word, u32 more) {
     const f64 m = (f64)(i32)(word & 0x7fffffffu) * 2097152.0 + (f64)(i32)(more >> 11) + 0.5;
@@ -76,11 +86,10 @@ DEVICE f64 normal_f64(u32 word, u32 more) {
     const i32 e = (i32)(as_u32((f32)t) - 0x3f3504f3u) >> 23;
     const f64 r = t * (f64)as_f32((u32)(127 - e) << 23), s = (r - 1.0) / (r + 1.0), z = s * s;
     f64 q = 1.0 / 23;
-    UNROLL
-    for (int k = 21; k >= 1; k -= 2) q = q * z + 1.0 / k;
-    const f64 w = (f64)e * -0.6931471805599453 - 2.0 * s * q;
+    ODD(21) ODD(19) ODD(17) ODD(15) ODD(13) ODD(11) ODD(9) ODD(7) ODD(5) ODD(3) ODD(1)
+    const f64 w = (f64)e * -0.6931471805599453 - 2.0 * s * q, root = sqrt_f64(w); /* always: a branch stays scalar */
     const b8 central = w < 7.0;
-    const f64 d = central ? w - 3.5 : sqrt_f64(w) - 4.375;
+    const f64 d = central ? w - 3.5 : root - 4.375;
     f64 y = central ? 2.8067126195470493e-23 : -7.586046157891725e-14;
     TERM(-3.367966069330423e-22, 7.904576718628045e-14) TERM(-1.3405973488974334e-21, 2.0851893285568467e-12)
     TERM(3.863483344000585e-20, -5.626593697624628e-12) TERM(-1.2572546942032259e-19, -1.0521924514178828e-11)
@@ -97,5 +106,6 @@ DEVICE f64 normal_f64(u32 word, u32 more) {
     TERM(2.464733712695302, 5.965832629372007)
     return x * (word >> 31 ? -y : y);
 }
+#undef ODD
 #endif
 #undef TERM
