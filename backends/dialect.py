@@ -19,7 +19,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
     floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
-    philox below normal_T   random numbers, the same on every device: see prelude_random.h
+    philox below_T normal_T   random numbers, the same on every device: see prelude_random.h
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     OWN_MATH   which float32 functions are prelude_math.h's (see there)
     HAS_F64    1 where f64 exists, else 0

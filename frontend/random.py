@@ -101,10 +101,10 @@ class Generator:
         bits = _UNIT[name]
         first, *rest = self._words(shape, 1 if bits <= 32 else 2)
         if not rest:
-            whole_number = record.cast(_shifted(first, 32 - bits, device), "float32", device)
+            whole_number = record.cast(record.binary("shr", first, 32 - bits, device), "float32", device)
             return wrap(record.cast(_times(whole_number, 2.0**-bits, device), name, device), device)
-        high = record.cast(_shifted(first, 5, device), name, device)
-        low = record.cast(_shifted(rest[0], 6, device), name, device)
+        high = record.cast(record.binary("shr", first, 5, device), name, device)
+        low = record.cast(record.binary("shr", rest[0], 6, device), name, device)
         return wrap(_times(record.binary("add", _times(high, 2.0**26, device), low, device), 2.0**-53, device), device)
 
     def random(self, size: Size = None, dtype: Any = None, *, device: str | None = None) -> Array:
@@ -247,10 +247,6 @@ def _counted(size: int, dtype: str, shape: tuple[int, ...]) -> Node:
     """Each element's number in row-major order."""
     line = Node("iota", (), None, (size,), dtype)
     return line if shape == (size,) else record.window(line, whole(shape))
-
-
-def _shifted(word: Node, bits: int, device: Device) -> Node:
-    return record.binary("shr", word, bits, device)
 
 
 def _times(node: Node, factor: float, device: Device) -> Node:

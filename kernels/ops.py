@@ -156,9 +156,9 @@ _op("shr", 2, "iu", np.right_shift, {"i": "({t})({0} >> ((u64){1} >= sizeof({t})
 
 # random words from a counter and a key, numbers below a bound from two or four words, and normal deviates: see philox.py
 for _k in range(4):
-    _op(f"philox{_k}", 6, "u", partial(philox.word, _k), f"({{t}})philox({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {_k})", costly=True)
+    _op(f"philox{_k}", 6, "u", partial(philox.word, _k), f"({{t}})philox({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {_k})", costly=True)  # fmt: skip
 for _k in range(2):
-    _op(f"below64_{_k}", 6, "u", partial(philox.below64, _k), f"({{t}})(below_u64({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}) >> {32 * _k})", costly=True)
+    _op(f"below64_{_k}", 6, "u", partial(philox.below64, _k), f"({{t}})(below_u64({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}) >> {32 * _k})", costly=True)  # fmt: skip
 _op("below32", 3, "u", philox.below32, "({t})below_u32({0}, {1}, {2})", costly=True)
 _op("normal32", 1, "u", philox.normal32, "normal_f32({0})", result="float32", costly=True)
 _op("normal64", 2, "u", philox.normal64, "normal_f64({0}, {1})", result="float64", costly=True)
