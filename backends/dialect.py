@@ -19,6 +19,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
     floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
+    philox below_T normal_T   random numbers, the same on every device: see prelude_random.h
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     OWN_MATH   which float32 functions are prelude_math.h's (see there)
     HAS_F64    1 where f64 exists, else 0
@@ -40,7 +41,7 @@ _HERE = Path(__file__).parent
 
 def prelude(name: str) -> str:
     """The text of `prelude_<name>.h`, which lies beside this file, and what all preludes share after it."""
-    return "".join((_HERE / f"prelude_{part}.h").read_text() for part in (name, "math", "common"))
+    return "".join((_HERE / f"prelude_{part}.h").read_text() for part in (name, "math", "common", "random"))
 
 
 def defines(source: Source) -> str:

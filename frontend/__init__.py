@@ -15,6 +15,7 @@ from tilewright import fft, linalg
 from tilewright.array import Array
 from tilewright.creation import (
     arange,
+    array,
     asarray,
     astype,
     empty,
@@ -110,6 +111,7 @@ from tilewright.explain import explain
 from tilewright.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
+from tilewright.late import LATE, late
 from tilewright.linalg import matmul, matrix_transpose, tensordot, vecdot
 from tilewright.manipulation import (
     broadcast_arrays,
@@ -169,27 +171,24 @@ uint8, uint16, uint32, uint64 = (object_of(f"uint{bits}") for bits in (8, 16, 32
 float16, float32, float64 = (object_of(f"float{bits}") for bits in (16, 32, 64))
 complex64, complex128 = object_of("complex64"), object_of("complex128")
 
-_MEASURING = ("tune", "tuning")
-
 
 def __getattr__(name: str) -> Any:
-    if name == "bfloat16":  # its package is imported when first asked for
-        return object_of("bfloat16")
-    if name in _MEASURING:
-        from tilewright import measuring  # late: few programs measure
-
-        return getattr(measuring, name)
-    raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
+    """What few programs need is imported when it is first asked for."""
+    found = late(name)
+    if found is None:
+        raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, "__version__", "__array_api_version__"})
+    return sorted({*__all__, *LATE, "__version__", "__array_api_version__"})
 
 
 __all__ = [
     "Array", "Device", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax",
     "argmin",
-    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bfloat16", "bitwise_and",
+    "argsort", "array", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bfloat16", "bitwise_and",
     "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool",
     "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil", "clip", "complex64", "complex128",
     "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "devices",

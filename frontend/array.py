@@ -125,7 +125,9 @@ class Array(Recorded):
         return str(self._read())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if not self.shape else format(str(self), spec)
+        if self.shape and spec:
+            raise TypeError(f"format: an array of shape {self.shape} takes no format {spec!r}; format its elements")
+        return str(self) if self.shape else format(self.item(), spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> HostArray:
         """The elements as a NumPy array: read-only where it shares this array's memory, writable when copied."""

@@ -41,6 +41,12 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     return wrap(upload(data, _wanted(obj, data, dtype, target), target), target)
 
 
+def array(obj: Any, dtype: Any = None, *, copy: bool = True, ndmin: int = 0, device: str | None = None) -> Array:
+    """A new array of anything that `asarray` takes, with axes of 1 in front until it has `ndmin`: NumPy's name."""
+    x = asarray(obj, dtype=dtype, copy=copy or None, device=device)
+    return x[(None,) * (ndmin - x.ndim)] if x.ndim < ndmin else x
+
+
 def _host(obj: Any) -> np.ndarray[Any, Any]:
     if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
         return np.from_dlpack(obj)

@@ -23,6 +23,9 @@ _WEAK = {int: "int64", float: "float64", complex: "complex128"}
 KINDS: dict[str, str] = {name: d.kind for name, d in DTYPES.items()}
 """The kind of each dtype name: b, i, u, f or c."""
 
+HALVES = ("float16", "bfloat16")
+"""Floats of 16 bits: kernels compute in float32 and round what they store; sums are float32's until they end."""
+
 
 def object_of(name: str) -> np.dtype[Any]:
     """The NumPy dtype object of that name."""

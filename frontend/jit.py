@@ -3,7 +3,7 @@
 A signature is, per argument: shape, dtype, device, how it lies on its cell, and which arguments share a cell; anything
 that is not an array counts by value. The function runs once with arguments that have no values yet; the graph that
 comes out becomes one plan whose temporaries are allocated once. What it returns is new at every call. Arrays that the
-function finds outside its arguments are captured as they are at the first call.
+function finds outside its arguments are captured as they are at the first call; random draws go on at every call.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 from tilewright import tuner
 from tilewright.array import Array, Cell
 from tilewright.backends.protocol import Buffer, Device
+from tilewright.kernels.emit import scalar_argument
 from tilewright.kernels.node import Node
 from tilewright.leaf import Leaf
 from tilewright.plan import HostPlan, Place, Plan, make_plan
 from tilewright.realize import Graph, realize
+from tilewright.tracing import tracing
 
 CONTAINERS = (tuple, list, dict)
 
@@ -117,7 +119,10 @@ class _Recording:
                 self.cell_of.append(k)
         inputs = [(cell, cell.value) for cell in cells.values()]
         traced = lambda x: Array(cells[id(x._cell)], x._device, x._view)  # noqa: E731
-        result = function(*_map(args, traced), **_map(kwargs, traced))
+        with tracing() as trace:
+            result = function(*_map(args, traced), **_map(kwargs, traced))
+        self.draws = trace.draws
+        self.drawn = True  # the first call takes the draws of the tracing
         outputs: list[Array] = []
         _map(result, outputs.append)
         device = self.device = self.device or _one_device(outputs)
@@ -137,12 +142,30 @@ class _Recording:
         number = {id(node): k for k, node in enumerate(self.given)}
         self.sources = [number.get(id(leaf), -1) for leaf in self.graph.leaves]
         self.plan = make_plan(self.graph, device)
+        self.redraws = [(redraw, *self._scalars(nodes)) for redraw, nodes in self.draws]
         self.outputs: list[tuple[int, list[Place]]] = []
         self.temporaries: list[Buffer] = []
         self.places: list[tuple[int, list[Place]]] = []
         self.replay: Callable[[], None] | None = None
         if isinstance(self.plan, Plan):
             self._preallocate(self.plan, device)
+
+    def _scalars(self, nodes: tuple[Node, ...]) -> tuple[tuple[Node, ...], list[list[tuple[Any, int, str]]]]:
+        """Const nodes, and where each stands in the plan's launches; nowhere for one that nothing needs."""
+        places = self.plan.consts if isinstance(self.plan, Plan) else [[] for _ in self.graph.consts]
+        fields = {id(const): found for const, found in zip(self.graph.consts, places, strict=True)}
+        return nodes, [fields.get(id(node), []) for node in nodes]
+
+    def _draw(self) -> None:
+        """The next numbers from the generators that the function draws from."""
+        if self.drawn:
+            self.drawn = False
+            return
+        for redraw, nodes, fields in self.redraws:
+            for word, node, places in zip(redraw(), nodes, fields, strict=True):
+                node.arg = word
+                for put, index, dtype in places:
+                    put(index, scalar_argument(dtype, word))
 
     def _preallocate(self, plan: Plan, device: Device) -> None:
         """Give every temporary its buffer for good; one that is free again serves the next of its size."""
@@ -178,6 +201,8 @@ class _Recording:
                 realize(values, device)
                 break
         with self.lock:
+            if self.draws:
+                self._draw()
             results = self._run(values)
         if self.single:
             root = self.graph.roots[0]

@@ -13,7 +13,7 @@ from tilewright import statistical as st
 from tilewright import tall
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.creation import astype
-from tilewright.dtypes import KINDS, floating, object_of, promote
+from tilewright.dtypes import HALVES, KINDS, floating, object_of, promote
 from tilewright.elementwise import device_of, one
 from tilewright.kernels.node import View
 from tilewright.manipulation import axes_of, axis_of, matrix_transpose, moveaxis, permute_dims, reshape
@@ -76,9 +76,11 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     along = [axis_of(axis, one(x, "vecdot").ndim, "vecdot") for x in (x1, x2)]
     if x1.shape[along[0]] != x2.shape[along[1]]:
         raise ValueError(f"vecdot: shapes {x1.shape} and {x2.shape} differ along axis {axis}")
+    dtype = object_of(promote(x1._cell.value.dtype, x2._cell.value.dtype))
     a, b = (moveaxis(x, k, -1) for x, k in zip((x1, x2), along, strict=True))
+    if dtype.name in HALVES:  # whose products float32 holds exactly
+        a = astype(a, "float32")
     product = ew.conj(a) * b if KINDS[x1._cell.value.dtype] == "c" else ew.multiply(a, b)
-    dtype = object_of(promote(a._cell.value.dtype, b._cell.value.dtype))
     return st.sum(product, axis=-1, dtype=dtype if dtype.name in device.limits.dtypes else None)
 
 
@@ -140,6 +142,8 @@ def vector_norm(
 ) -> Array:
     """The norm of order `ord` over `axis`: inf and -inf the extremes, 0 the number of non-zeros."""
     axes = axes_of(axis, one(x, "vector_norm").ndim, "vector_norm")
+    if x._cell.value.dtype in HALVES:  # squares of large ones are beyond them
+        return astype(vector_norm(astype(x, "float32"), axis=axis, keepdims=keepdims, ord=ord), x.dtype)
     size = ew.abs(_floats(x))
     if ord == inf:
         return st.max(size, axis=axes, keepdims=keepdims)
@@ -186,7 +190,7 @@ def matrix_power(x: Array, n: int, /) -> Array:
 def _hosted(name: str, function: Callable[..., Any], square: bool, x: Array) -> Any:
     """A function of matrices on the host. A matrix that NumPy refuses raises its LinAlgError."""
     _matrices(x, name, square)
-    wide = astype(x, "float32") if x._cell.value.dtype in ("float16", "bfloat16") else _floats(x)
+    wide = astype(x, "float32") if x._cell.value.dtype in HALVES else _floats(x)
     return on_host(name, function, wide)
 
 

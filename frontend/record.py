@@ -55,8 +55,7 @@ class Rule(NamedTuple):
 
 
 FAST: dict[str, dict[str, str]] = {
-    name: {d: ("bool" if op.result == "bool" else d) for d, kind in KINDS.items() if kind in op.kinds}
-    for name, op in OPS.items()
+    name: {d: op.result_dtype(d) for d, kind in KINDS.items() if kind in op.kinds} for name, op in OPS.items()
 }
 """op -> dtype -> dtype of the result, for operands that need no conversion at all."""
 
@@ -93,7 +92,7 @@ def _make_rule(op: str, joined: str, device: Device, dtypes: str) -> Rule:
         compute = "int8"
     if KINDS[compute] != "c" and KINDS[compute] not in OPS[op].kinds:
         raise TypeError(f"{title(op)}: not defined for dtype {dtypes}")
-    return Rule(op, compute, "bool" if OPS[op].result == "bool" else compute)
+    return Rule(op, compute, OPS[op].result_dtype(compute))
 
 
 def const(value: Any, dtype: str, op: str = "full") -> Node:

@@ -13,7 +13,7 @@ from tilewright import record
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.backends.protocol import Device
 from tilewright.creation import iota
-from tilewright.dtypes import KINDS, default_float, default_int, name_of, narrow
+from tilewright.dtypes import HALVES, KINDS, default_float, default_int, name_of, narrow, object_of
 from tilewright.elementwise import one
 from tilewright.kernels.node import Node, View
 from tilewright.manipulation import axes_of, axis_of, reshape
@@ -78,7 +78,7 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
     if KINDS[target] == "c" or KINDS[source] == "c":
         function = np.sum if name == "sum" else np.prod
         return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
-    compute = "float32" if target in ("float16", "bfloat16") else target  # halves add up in float32
+    compute = "float32" if target in HALVES else target  # halves add up in float32
     result = reduced(_cast(x, compute, device), name, axes, keepdims)
     return _cast(result, target, device)
 
@@ -157,7 +157,7 @@ def _mean_dtype(x: Array, title: str) -> str:
 
 def _wide(x: Array, target: str) -> Array:
     """`x` in the dtype in which a mean of dtype `target` is computed: halves add up in float32."""
-    return _cast(x, "float32" if target in ("float16", "bfloat16") else target, x._device)
+    return _cast(x, "float32" if target in HALVES else target, x._device)
 
 
 def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
@@ -231,7 +231,11 @@ def _cumulative(x: Array, name: str, axis: int | None, dtype: Any, initial: bool
     if axis is None and one(x, name).ndim != 1:
         raise ValueError(f"{name}: an array of {x.ndim} axes needs `axis`")
     along = axis_of(axis or 0, x.ndim, name)
-    target = None if dtype is None else np.dtype(name_of(dtype, x._device))
+    source = x._cell.value.dtype
+    target = None if dtype is None and source not in HALVES else object_of(name_of(dtype or source, x._device))
+    if target is not None and target.name in HALVES:
+        wide = _cumulative(_cast(x, "float32", x._device), name, along, None, initial)
+        return _cast(wide, target.name, x._device)
     function = np.cumulative_sum if name == "cumulative_sum" else np.cumulative_prod
     return _on_host(name, x, lambda d: function(d, axis=along, dtype=target, include_initial=initial))
 

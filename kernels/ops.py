@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tilewright.kernels import philox
+
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """An elementwise op. `kinds` are the dtype kinds it takes; `result` is "same" or "bool".
+    """An elementwise op. `kinds` are the dtype kinds it takes; `result` is "same" or a dtype's name.
 
     `c` maps a dtype kind ("f", "i", "u", "b") to the C template; `costly` marks what must not be computed
     twice to save a pass over memory.
@@ -29,6 +32,10 @@ class Op:
     c: dict[str, str] = field(hash=False)
     oracle: Callable[..., Any] = field(hash=False, compare=False)
     costly: bool = False
+
+    def result_dtype(self, dtype: str) -> str:
+        """The dtype of the result for operands of `dtype`."""
+        return dtype if self.result == "same" else self.result
 
 
 OPS: dict[str, Op] = {}
@@ -146,6 +153,15 @@ _op("invert", 1, "iub", np.invert, {"i": "({t})(~{0})", "u": "({t})(~{0})", "b":
 # A shift by the width or more is undefined in C; NumPy gives 0, or all sign bits to the right.
 _op("shl", 2, "iu", np.left_shift, {k: "({t})((u64){1} >= sizeof({t}) * 8 ? 0 : ({u}){0} << {1})" for k in "iu"})
 _op("shr", 2, "iu", np.right_shift, {"i": "({t})({0} >> ((u64){1} >= sizeof({t}) * 8 ? sizeof({t}) * 8 - 1 : {1}))", "u": "({t})((u64){1} >= sizeof({t}) * 8 ? 0 : {0} >> {1})"})  # fmt: skip
+
+# random words from a counter and a key, numbers below a bound from two or four words, and normal deviates: see philox.py
+for _k in range(4):
+    _op(f"philox{_k}", 6, "u", partial(philox.word, _k), f"({{t}})philox({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {_k})", costly=True)  # fmt: skip
+for _k in range(2):
+    _op(f"below64_{_k}", 6, "u", partial(philox.below64, _k), f"({{t}})(below_u64({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}) >> {32 * _k})", costly=True)  # fmt: skip
+_op("below32", 3, "u", philox.below32, "({t})below_u32({0}, {1}, {2})", costly=True)
+_op("normal32", 1, "u", philox.normal32, "normal_f32({0})", result="float32", costly=True)
+_op("normal64", 2, "u", philox.normal64, "normal_f64({0}, {1})", result="float64", costly=True)
 
 # where(condition, a, b): the first operand is bool, the result has the dtype of the others
 _op("where", 3, "fiub", np.where, "({0} ? {1} : {2})")

@@ -46,6 +46,12 @@ def batched_product() -> Node:
     return matmul(array(4, 90, 80), array(4, 80, 70))
 
 
+def normal_deviates() -> Node:
+    words = [array(300, dtype="uint32") for _ in range(6)]
+    draws = tuple(Node(f"philox{k}", tuple(words), None, (300,), "uint32") for k in range(2))
+    return Node("normal64", draws, None, (300,), "float64")
+
+
 def maximum(dtype: str) -> Callable[[], list[Node]]:
     return lambda: [reduce("max", array(40, 30, dtype=dtype), 1)]
 
@@ -54,6 +60,7 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "map": lambda: [gelu(array(300, 70))],
     "transpose": lambda: [op("add", transpose(array(300, 90)), const(1.0))],
     "integers": lambda: [op("floordiv", array(99, dtype="int64"), array(99, dtype="int64"))],
+    "random": lambda: [normal_deviates()],
     "softmax": lambda: [softmax(array(50, 1000))],
     "layer norm": lambda: [layer_norm(array(50, 400), array(400), array(400))],
     "columns": lambda: [reduce("max", array(3000, 70), 0)],
