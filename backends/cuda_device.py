@@ -27,6 +27,7 @@ from tilewright.backends.protocol import (
     Found,
     Launch,
     LaunchError,
+    Layout,
     Limits,
     OutOfMemory,
     Program,
@@ -134,6 +135,7 @@ class MatmulProgram:
 class CudaDevice:
     def __init__(self, number: int) -> None:
         self.name, self.number = f"cuda:{number}", number
+        self.dlpack_device = (2, number)
         self.handle = cupy.cuda.Device(number)
         properties = runtime.getDeviceProperties(number)
         self.architecture = architecture(properties["major"], properties["minor"])
@@ -220,6 +222,17 @@ class CudaDevice:
         pointer = cupy.cuda.MemoryPointer(memory, layout.offset * dtype.itemsize)
         strides = tuple(stride * dtype.itemsize for stride in layout.strides)
         return cupy.ndarray(layout.shape, dtype, pointer, strides)
+
+    def adopt(self, exporter: Any) -> tuple[Layout, Buffer, Any]:
+        """CuPy reads the capsule and orders our default stream after the exporter's work."""
+        with self.handle, cupy.cuda.Stream.null:
+            array = cupy.from_dlpack(exporter)
+        size = array.itemsize
+        reach = [(e - 1) * s for e, s in zip(array.shape, array.strides, strict=True)] if array.size else []
+        low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
+        layout = Layout(array.dtype.name, array.shape, tuple(s // size for s in array.strides), -low // size)
+        nbytes = high - low + size if array.size else 0
+        return layout, Buffer(self, nbytes, array.data.ptr + low), array
 
     def capture(self, launches: Sequence[Launch]) -> SequentialReplay:
         return SequentialReplay(launches)

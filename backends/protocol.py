@@ -218,6 +218,24 @@ class Device(Protocol):
         """Return when all work is done. Raises LaunchError or DeviceLost if some of it failed."""
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """What a device offers beside `Device` if other libraries use its memory in place, and the host cannot.
+
+    Where the host can (Buffer.host), NumPy does the sharing, and nothing is needed.
+    """
+
+    @property
+    def dlpack_device(self) -> tuple[int, int]:
+        """DLPack's type and number of this device, such as (2, 0) for the first of CUDA."""
+
+    def view(self, layout: Layout, buffer: Buffer) -> Any:
+        """`buffer` as an array of a library that exports it through `__dlpack__`; it keeps the buffer alive."""
+
+    def adopt(self, exporter: Any) -> tuple[Layout, Buffer, Any]:
+        """The memory of what has `__dlpack__` on this device, without a copy, and what keeps it alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One line of `tilewright devices`: a usable device, or why there is none and what to type."""

@@ -8,21 +8,21 @@ from typing import Any, final
 
 import numpy as np
 
-from tilewright import indexing, record
+from tilewright import indexing
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve
 from tilewright.dtypes import KINDS, name_of
+from tilewright.interop import Interop
 from tilewright.kernels.node import Node, View
-from tilewright.kernels.ops import OPS
-from tilewright.operators import Cell, Recorded, apply, operand, stored_as
+from tilewright.operators import Cell, operand, stored_as
 from tilewright.record import DEPTH
-from tilewright.transfer import HostArray, read, settle, upload
+from tilewright.transfer import HostArray, settled, upload
 from tilewright.views import in_order, whole
 from tilewright.write import check_writable, fitted
 
 
 @final
-class Array(Recorded):
+class Array(Interop):
     """An array of the array API standard, on one device, evaluated when it is read.
 
     Basic slices, transposes and reshapes share its memory and write through. Made by `tilewright.asarray` and the
@@ -114,9 +114,6 @@ class Array(Recorded):
         """The elements as nested lists of Python scalars."""
         return self._read().tolist()
 
-    def _read(self) -> HostArray:
-        return read(self._cell.value, self._device, self._view)
-
     def __repr__(self) -> str:
         values = np.array2string(self._read(), separator=", ", prefix="Array(")
         return f"Array({values}, dtype={self._cell.value.dtype}, device='{self.device}')"
@@ -128,30 +125,6 @@ class Array(Recorded):
         if self.shape and spec:
             raise TypeError(f"format: an array of shape {self.shape} takes no format {spec!r}; format its elements")
         return str(self) if self.shape else format(self.item(), spec)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> HostArray:
-        """The elements as a NumPy array: read-only where it shares this array's memory, writable when copied."""
-        data = self._read()
-        if dtype is not None and np.dtype(dtype) != data.dtype:
-            if copy is False:
-                raise ValueError(f"{data.dtype} as {np.dtype(dtype)} needs a copy")
-            return data.astype(dtype)
-        if copy:
-            return data.copy()
-        return data
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """ndarray op Array records on this array's device; what we have no op for, NumPy computes on the host."""
-        op = _UFUNCS.get(ufunc)
-        if op is not None and method == "__call__" and out is None and not options:
-            x, y = inputs[0], inputs[-1]
-            node = record.unary(op, self.node(), self._device) if len(inputs) == 1 else apply(op, x, y, self._device)
-            if node is not None:
-                return wrap(node, self._device)
-        if any(type(target) is Array for target in out or ()):
-            raise TypeError(f"{ufunc.__name__}: NumPy cannot write into a tilewright array; assign the result instead")
-        plain = [x._read() if type(x) is Array else x for x in inputs]
-        return getattr(ufunc, method)(*plain, **({"out": out} if out else {}), **options)
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12"):
@@ -169,30 +142,14 @@ class Array(Recorded):
         name_of(dtype, target)
         return Array(Cell(upload(self._read(), dtype, target)), target)
 
-    def __dlpack__(
-        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
-    ) -> Any:
-        """A capsule with a copy of the elements in host memory, since a consumer may write into what it gets."""
-        if copy is False or (dl_device is not None and tuple(map(int, dl_device)) != (1, 0)):
-            raise BufferError("a tilewright array is exported through DLPack as a copy in host memory only")
-        return self._read().copy().__dlpack__(max_version=max_version)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)  # host memory, whatever the device
-
     def __reduce__(self) -> Any:
         return restore, (self._read().copy(), self._device.name)
 
     def __copy__(self) -> Array:
-        return Array(Cell(self.node()), self._device)
+        return wrap(self.node(), self._device)
 
     def __deepcopy__(self, memo: Any) -> Array:
         return self.__copy__()
-
-
-_UFUNCS = {op.oracle: name for name, op in OPS.items() if isinstance(op.oracle, np.ufunc)}
-# whose oracles differ from NumPy at special values
-_UFUNCS |= {np.floor_divide: "floordiv", np.expm1: "expm1", np.tanh: "tanh"}
 
 
 def restore(data: HostArray, device: str) -> Array:
@@ -205,7 +162,7 @@ def wrap(node: Node, device: Device) -> Array:
     """A new array with its own memory that holds `node`; a graph beyond the depth bound is evaluated at once."""
     value, view = stored_as(node)
     if value.depth > DEPTH:
-        settle([value], device)
+        value = settled(value, device)
     return Array(Cell(value), device, view)
 
 

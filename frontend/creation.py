@@ -11,9 +11,9 @@ from tilewright import record
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve
+from tilewright.dlpack import host_array, imported, is_elsewhere, taken
 from tilewright.dtypes import KINDS, default_float, default_int, name_of, narrow, object_of
 from tilewright.kernels.node import Node, View
-from tilewright.operators import Cell
 from tilewright.transfer import upload
 
 Shape = int | tuple[int, ...]
@@ -22,8 +22,10 @@ Shape = int | tuple[int, ...]
 def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Array:
     """An array of anything: numbers, nested lists, NumPy arrays, and what speaks __array__ or DLPack.
 
-    An Array of that dtype and device is returned as it is unless `copy`. Python numbers get the default dtypes.
-    Raises TypeError for what is no array, ValueError where `copy=False` cannot be kept.
+    An Array of that dtype and device is returned as it is unless `copy`. Python numbers get the default dtypes. Others'
+    memory is copied, since arrays that share it cannot wait to be evaluated; with `copy=False`, on the CPU, it is
+    shared, and both sides write in place. Raises TypeError for what is no array, ValueError where `copy=False` cannot
+    be kept.
     """
     if isinstance(obj, Array):
         target = obj._device if device is None else resolve(device)
@@ -34,11 +36,16 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
             raise ValueError("asarray: another dtype or device needs a copy; leave out copy=False")
         moved = wrap(record.cast(obj.node(), name, obj._device), obj._device) if target is obj._device else obj
         return moved if target is obj._device else astype(moved.to_device(target.name), object_of(name))
-    if copy is False:
-        raise ValueError("asarray: memory that is not a tilewright array needs a copy; leave out copy=False")
+    if is_elsewhere(obj):
+        there = from_dlpack(obj, device=device, copy=copy is not False)
+        return asarray(there, dtype=dtype, copy=False if copy is False else None)
     target = resolve(device)
-    data = _host(obj)
-    return wrap(upload(data, _wanted(obj, data, dtype, target), target), target)
+    data = _host(obj, copy)
+    wanted = _wanted(obj, data, dtype, target)
+    if copy is not False:
+        return wrap(upload(data, wanted, target), target)
+    cell, view = taken(data, wanted, target, False, "asarray")
+    return Array(cell, target, view)
 
 
 def array(obj: Any, dtype: Any = None, *, copy: bool = True, ndmin: int = 0, device: str | None = None) -> Array:
@@ -47,10 +54,16 @@ def array(obj: Any, dtype: Any = None, *, copy: bool = True, ndmin: int = 0, dev
     return x[(None,) * (ndmin - x.ndim)] if x.ndim < ndmin else x
 
 
-def _host(obj: Any) -> np.ndarray[Any, Any]:
-    if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
-        return np.from_dlpack(obj)
-    data = np.asarray(obj)
+def _host(obj: Any, copy: bool | None) -> np.ndarray[Any, Any]:
+    if hasattr(obj, "__dlpack__") and (copy is False or not hasattr(obj, "__array__")) and type(obj) is not np.ndarray:
+        return host_array(obj, copy)
+    try:
+        data = np.asarray(obj, copy=copy) if copy is False else np.asarray(obj)
+    except ValueError:
+        if copy is not False:
+            raise
+        name = type(obj).__name__
+        raise ValueError(f"asarray: {name} has no memory to share and needs a copy; leave out copy=False") from None
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
         raise TypeError(f"asarray: {type(obj).__name__} of dtype {data.dtype} is not numeric")
     return data
@@ -65,12 +78,16 @@ def _wanted(obj: Any, data: np.ndarray[Any, Any], dtype: Any, device: Device) ->
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Array:
-    """The elements of anything that exports host memory through DLPack, copied to `device`."""
+    """An array on the memory of anything that speaks DLPack, and on its device: both sides write in place.
+
+    A copy where `copy`, or where another `device`, or a layout that kernels cannot take, needs one. Raises
+    AttributeError for what does not speak DLPack, ValueError where `copy=False` cannot be kept, BufferError for memory
+    that no device of ours reaches, and whatever `x` raises.
+    """
     if isinstance(x, Array):
         return asarray(x, device=device, copy=copy)
-    if copy is False:
-        raise BufferError("from_dlpack: a tilewright array has its own memory; leave out copy=False")
-    return asarray(np.from_dlpack(x), device=device)
+    cell, target, view = imported(x, None if device is None else resolve(device), copy)
+    return Array(cell, target, view)
 
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
@@ -262,5 +279,5 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     for k, x in enumerate(arrays):
         line = x[None] if x.ndim == 0 else x
         lined = line[tuple(slice(None) if axis == k else None for axis in order)]
-        result.append(Array(Cell(record.expand(lined.node(), shape)), x._device))
+        result.append(wrap(record.expand(lined.node(), shape), x._device))
     return tuple(result)

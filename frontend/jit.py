@@ -19,6 +19,7 @@ from tilewright.backends.protocol import Buffer, Device
 from tilewright.kernels.emit import scalar_argument
 from tilewright.kernels.node import Node
 from tilewright.leaf import Leaf
+from tilewright.pinned import check_written, owned
 from tilewright.plan import HostPlan, Place, Plan, make_plan
 from tilewright.realize import Graph, realize
 from tilewright.tracing import tracing
@@ -128,7 +129,7 @@ class _Recording:
         device = self.device = self.device or _one_device(outputs)
         self.result = result
         self.given = [node for _, node in inputs]
-        self.nodes = [x.node() for x in outputs]
+        self.nodes = [owned(x.node(), x._device) for x in outputs]
         self.written = [(k, cell.value) for k, (cell, node) in enumerate(inputs) if cell.value is not node]
         self.plan: Plan | HostPlan | None = None
         self.single = False  # the result is one array that was computed, and nothing else happens
@@ -200,6 +201,8 @@ class _Recording:
             if node.op != "buffer" or node.arg.buffer is None:
                 realize(values, device)
                 break
+        if self.written:
+            check_written([values[k] for k, _ in self.written], values)
         with self.lock:
             if self.draws:
                 self._draw()
@@ -209,9 +212,11 @@ class _Recording:
             return Array(Cell(Node("buffer", (), Leaf(results[0], device), root.shape, root.dtype)), device)
         roots = self.graph.roots
         nodes = [Node("buffer", (), Leaf(b, device), r.shape, r.dtype) for b, r in zip(results, roots, strict=True)]
-        found = iter([self._output(node, nodes, values) for node in self.nodes])
-        for k, node in self.written:
-            cells[k].value = self._output(node, nodes, values)
+        made = [owned(self._output(node, nodes, values), device) for node in self.nodes]
+        written = [owned(self._output(node, nodes, values), device) for _, node in self.written]
+        for (k, _), value in zip(self.written, written, strict=True):  # a pinned cell is written in place: not before
+            cells[k].value = value
+        found = iter(made)
         return _map(self.result, lambda _: Array(Cell(next(found)), device))
 
     def _output(self, node: Node, nodes: list[Node], values: list[Node]) -> Node:

@@ -16,7 +16,7 @@ from tilewright.kernels.node import Node, View
 from tilewright.kernels.ops import OPS
 from tilewright.products import matmul
 from tilewright.record import DEPTH, FAST, SCALARS, Operand
-from tilewright.transfer import settle, upload
+from tilewright.transfer import settle, settled, upload
 from tilewright.views import shows_all
 from tilewright.write import written
 
@@ -28,6 +28,11 @@ class Cell:
 
     def __init__(self, value: Node) -> None:
         self.value = value
+
+    def replace(self, view: View | None, value: Node, device: Device) -> None:
+        """Write `value`, of that shape and dtype, where `view` looks: everywhere if it is None."""
+        node = written(self.value, view, value, device)
+        self.value = settled(node, device) if node.depth > DEPTH else node
 
 
 def stored_as(node: Node) -> tuple[Node, View | None]:
@@ -142,17 +147,15 @@ class Recorded:
         return node
 
     def _new(self, node: Node) -> Self:
+        """An array with its own memory that holds `node`; a graph beyond the depth bound is evaluated at once."""
         value, view = stored_as(node)
         if value.depth > DEPTH:
-            settle([value], self._device)
+            value = settled(value, self._device)
         return self.__class__(Cell(value), self._device, view)
 
     def _assign(self, value: Node) -> None:
         """Write `value`, of this shape and dtype, where every alias sees it."""
-        node = written(self._cell.value, self._view, value, self._device)
-        if node.depth > DEPTH:
-            settle([node], self._device)
-        self._cell.value = node
+        self._cell.replace(self._view, value, self._device)
 
     def _replaced(self, value: Node, op: str) -> Self:
         """Take the value that an in-place op made, if shape and dtype allow."""
@@ -206,7 +209,7 @@ class Recorded:
     def __pos__(self) -> Self:
         if self._cell.value.dtype == "bool":
             raise TypeError("positive: not defined for dtype bool")
-        return self.__class__(Cell(self.node()), self._device)
+        return self._new(self.node())
 
     def __pow__(self, other: Any) -> Any:
         if type(other) is int or type(other) is float:  # the cheap powers, as NumPy takes them

@@ -14,9 +14,9 @@ from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.protocol import Buffer, Device, Launch, Unsupported
 from tilewright.kernels.emit import scalar_argument
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node
 from tilewright.kernels.oracle import evaluate
+from tilewright.kernels.problem import Problem
 
 if TYPE_CHECKING:
     from tilewright.realize import Graph
@@ -27,10 +27,10 @@ Place = tuple[Any, int]  # a Launch's bound `set`, and the argument's index
 class Stage:
     """One problem of a plan: what to allocate before it, its launches, and which slots are free after it."""
 
-    __slots__ = ("allocations", "choice", "frees", "launches", "problem", "step")
+    __slots__ = ("allocations", "choice", "frees", "launches", "problem")
 
-    def __init__(self, step: Step, choice: Any, launches: tuple[Launch, ...]) -> None:
-        self.step, self.problem, self.choice, self.launches = step, step.problem, choice, launches
+    def __init__(self, problem: Problem, choice: Any, launches: tuple[Launch, ...]) -> None:
+        self.problem, self.choice, self.launches = problem, choice, launches
         self.allocations: list[tuple[int, int, list[Place]]] = []  # slot, nbytes, places
         self.frees: list[int] = []
 
@@ -170,7 +170,7 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
         inputs = [b or device.allocate(_nbytes(n)) for b, n in zip(given, step.inputs, strict=True)]
         keep.append((outputs, inputs))
         bound = prepared.bind(outputs, inputs)
-        stages.append(Stage(step, choice, bound.launches))
+        stages.append(Stage(step.problem, choice, bound.launches))
         for node, places in zip(step.outputs, bound.outputs, strict=True):
             if id(node) not in slot:
                 slot[id(node)] = len(slot)

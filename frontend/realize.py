@@ -103,7 +103,7 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
         buffers = []
         for leaf in graph.leaves:
             if leaf.arg.buffer is None:
-                raise TracedValueError()
+                raise TracedValueError(pinned=any([n.depth for n in graph.leaves]))
             buffers.append(leaf.arg.buffer)
         results = plan.run(buffers, graph.consts)
         for node in graph.order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
-from tilewright.backends.protocol import Buffer, Device
+from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, narrow, object_of, supported
 from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
@@ -20,14 +21,15 @@ from tilewright.views import row_major
 HostArray = np.ndarray[Any, Any]
 
 
-class _Shared:
-    """Keeps a Buffer alive for as long as a NumPy array looks at its memory, read-only."""
+class Memory:
+    """A leaf's elements as NumPy takes them: keeps them alive for as long as an array looks at them."""
 
-    __slots__ = ("__array_interface__", "buffer")
+    __slots__ = ("__array_interface__", "__weakref__", "leaf")
 
-    def __init__(self, buffer: Buffer, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.buffer = buffer
-        data = (buffer.host.__array_interface__["data"][0], True)
+    def __init__(self, leaf: Leaf, shape: tuple[int, ...], dtype: np.dtype[Any], writable: bool = False) -> None:
+        self.leaf = leaf
+        host: Any = leaf.buffer and leaf.buffer.host
+        data = (host.__array_interface__["data"][0], not writable)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
 
 
@@ -47,6 +49,22 @@ def settle(nodes: Sequence[Node], device: Device) -> None:
         if node.op != "buffer":
             leaf = upload(read(node, device), node.dtype, device, "copy")
             become_leaf(node, leaf.arg.buffer, device)
+
+
+def settled(node: Node, device: Device) -> Node:
+    """`node` as a leaf of our own: evaluated, or copied where it is the value of a pinned cell, which others write."""
+    if node.op == "buffer" and node.depth:
+        return copied(node, device)
+    settle([node], device)
+    return node
+
+
+def copied(leaf: Node, device: Device) -> Node:
+    """A leaf in memory of its own, with the elements of another."""
+    source = leaf.arg.buffer
+    buffer = device.allocate(source.nbytes)
+    device.copy(source, buffer, source.nbytes)
+    return Node("buffer", (), Leaf(buffer, device), leaf.shape, leaf.dtype)
 
 
 def read(node: Node, device: Device, view: View | None = None) -> HostArray:
@@ -71,18 +89,33 @@ def _whole(node: Node, device: Device) -> HostArray:
     size = prod(shape)
     if buffer.host is not None and size:
         device.synchronize()
-        data = np.asarray(_Shared(buffer, shape, dtype))
-        return data if data.dtype is dtype else data.view(dtype)  # NumPy reads bfloat16's name as raw bytes
+        leaf: Leaf = node.arg
+        memory: Memory | None = None if leaf.shown is None else leaf.shown()
+        if memory is None:  # one for all who look at it, so that it is known whether there are any
+            memory = Memory(leaf, shape, dtype)
+            leaf.shown = weakref.ref(memory)
+        return elements(memory, dtype)
     raw = device.read(buffer, size * dtype.itemsize) if size else b""
     return np.frombuffer(raw, dtype, count=size).reshape(shape)
 
 
+def elements(memory: Memory, dtype: np.dtype[Any]) -> HostArray:
+    """What `memory` shows, as an array of `dtype`."""
+    data = np.asarray(memory)
+    return data if data.dtype is dtype else data.view(dtype)  # NumPy reads bfloat16's name as raw bytes
+
+
 def _window(data: HostArray, view: View) -> HostArray:
+    return strided(data, view, writable=False)
+
+
+def strided(data: HostArray, view: View, writable: bool) -> HostArray:
+    """`view` onto C-contiguous `data`, in the same memory."""
     if view.size == 0:
         return np.empty(view.shape, data.dtype)
     start = data.reshape(-1)[view.offset :]
     strides = tuple(s * data.itemsize for s in view.strides)
-    return np.lib.stride_tricks.as_strided(start, view.shape, strides, writeable=False)
+    return np.lib.stride_tricks.as_strided(start, view.shape, strides, writeable=writable)
 
 
 def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device: Device) -> Any:

@@ -1,0 +1,186 @@
+"""NumPy's functions on our arrays: the namespace's function of the same meaning, else NumPy on the host, counted."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from tilewright.hosting import array_of, assigned, mapped, on_host, one_like
+from tilewright.operators import Recorded
+
+_SAME = """
+    concat stack sum prod max min mean std var any all argmax argmin count_nonzero cumulative_sum cumulative_prod
+    where reshape permute_dims matrix_transpose moveaxis expand_dims squeeze flip roll tile repeat diff unstack round
+    broadcast_to clip sort argsort searchsorted nonzero take take_along_axis unique_all unique_counts
+    unique_inverse unique_values tril triu tensordot vecdot zeros_like ones_like full_like empty_like astype
+    real imag isin
+    linalg.cholesky linalg.cross linalg.det linalg.diagonal linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh
+    linalg.inv linalg.matmul linalg.matrix_norm linalg.matrix_power linalg.matrix_rank linalg.matrix_transpose
+    linalg.outer linalg.pinv linalg.qr linalg.slogdet linalg.solve linalg.svd linalg.svdvals linalg.tensordot
+    linalg.trace linalg.vecdot linalg.vector_norm
+    fft.fft fft.ifft fft.fftn fft.ifftn fft.rfft fft.irfft fft.rfftn fft.irfftn fft.hfft fft.ihfft fft.fftshift
+    fft.ifftshift
+"""
+_NAMES = {name: name for name in _SAME.split()} | {
+    "concatenate": "concat", "amax": "max", "amin": "min", "cumsum": "cumulative_sum", "cumprod": "cumulative_prod",
+    "transpose": "permute_dims", "outer": "linalg.outer", "around": "round",
+}  # fmt: skip
+"""NumPy's name of each function that the namespace has, and the namespace's."""
+
+_PARAMETERS = {
+    "a": "x", "arr": "x", "ary": "x", "A": "x", "m": "x", "v": "x2", "b": "x2", "y": "x2", "val": "x", "array": "x",
+    "tup": "arrays", "prototype": "x", "element": "x1", "test_elements": "x2", "ddof": "correction", "a_min": "min",
+    "a_max": "max", "newshape": "shape", "reps": "repetitions",
+}  # fmt: skip
+"""NumPy's names of parameters that are called otherwise in the standard; there the first array is `x`, or `x1`."""
+
+_WRITING = ("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal")
+_OF_ONE: dict[str, Callable[[Any, Any], Any]] = {
+    "shape": lambda xp, a: a.shape, "ndim": lambda xp, a: a.ndim, "size": lambda xp, a: a.size,
+    "asarray": lambda xp, a: a, "copy": lambda xp, a: a.__copy__(), "transpose": lambda xp, a: a.T,
+    "ravel": lambda xp, a: xp.reshape(a, (-1,)), "linalg.norm": lambda xp, a: xp.linalg.vector_norm(a),
+    "squeeze": lambda xp, a: xp.squeeze(a, tuple(k for k, extent in enumerate(a.shape) if extent == 1)),
+}  # fmt: skip
+"""What NumPy's functions do with one array and nothing else given, where that is another case for the standard."""
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if a.ndim not in (1, 2) or b.ndim not in (1, 2):
+        raise TypeError("dot: only for vectors and matrices the same as matmul")
+    return sys.modules["tilewright"].matmul(a, b)
+
+
+def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    axes = list(range(a.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return sys.modules["tilewright"].permute_dims(a, axes)
+
+
+def _vstack(tup: Any) -> Any:
+    return sys.modules["tilewright"].concat([a if a.ndim > 1 else a[None] for a in _arrays(tup)], axis=0)
+
+
+def _hstack(tup: Any) -> Any:
+    parts = _arrays(tup)
+    return sys.modules["tilewright"].concat(parts, axis=0 if parts[0].ndim == 1 else 1)
+
+
+def _arrays(tup: Any) -> list[Any]:
+    if not all(isinstance(a, Recorded) for a in tup):
+        raise TypeError("arrays are needed")
+    return list(tup)
+
+
+_COMPOSED: dict[str, Callable[..., Any]] = {"dot": _dot, "swapaxes": _swapaxes, "vstack": _vstack, "hstack": _hstack}
+"""Functions that the standard lacks and that are a line of it. What they refuse, NumPy takes."""
+
+_AS_THEY_ARE = ("result_type", "broadcast_arrays", "meshgrid", "einsum")
+"""Functions of any number of arrays, which NumPy and the namespace call in the same way."""
+
+
+def array_function(function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What `__array_function__` returns. Raises ValueError for arrays on several devices."""
+    if not all(issubclass(kind, (Recorded, np.ndarray, np.generic)) for kind in types):
+        return NotImplemented
+    name = f"{function.__module__.removeprefix('numpy').removeprefix('.')}.{function.__name__}".removeprefix(".")
+    like = one_like(name, args, kwargs)
+    xp: Any = sys.modules["tilewright"]
+    if like is None:  # NumPy asks us for the sake of `like=` alone
+        return xp.asarray(function(*args, **kwargs))
+    if name in _OF_ONE and len(args) == 1 and not kwargs and isinstance(args[0], Recorded):
+        return _OF_ONE[name](xp, args[0])
+    if name in _WRITING:
+        return _written(name, function, args, kwargs, like)
+    out = kwargs.get("out")
+    if out is not None:
+        kwargs = {**kwargs, "out": None}
+    bridge = _bridge(function, name)
+    found = bridge(args, kwargs, like) if bridge is not None else NotImplemented
+    if found is NotImplemented:
+        found = on_host(name, function, args, kwargs, like)
+    return found if out is None else assigned(out, found, "same_kind")
+
+
+def _written(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Recorded) -> None:
+    """A function that writes into its first argument: done to a copy on the host, which then is assigned."""
+    target = args[0]
+
+    def copied(data: Any, *others: Any, **options: Any) -> Any:
+        copy = np.array(data)
+        function(copy, *others, **options)
+        return copy
+
+    result = on_host(name, copied, args, kwargs, like)
+    target[...] = result if isinstance(target, Recorded) else result._read()
+
+
+class _Bridge:
+    """Calls one of our functions as NumPy's is called; NotImplemented for what ours does not do."""
+
+    def __init__(self, theirs: Callable[..., Any], ours: Callable[..., Any]) -> None:
+        self.ours = ours
+        self.theirs = inspect.signature(theirs)
+        self.defaults = {k: p.default for k, p in self.theirs.parameters.items()}
+        kinds = inspect.signature(ours).parameters
+        self.names = set(kinds)
+        self.needed = {k for k, p in kinds.items() if p.default is p.empty}
+        self.positional = [k for k, p in kinds.items() if p.kind is p.POSITIONAL_ONLY]
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any], like: Recorded) -> Any:
+        given: dict[str, Any] = {}
+        for name, value in self.theirs.bind(*args, **kwargs).arguments.items():
+            default = self.defaults[name]
+            if value is default or (isinstance(value, (int, str)) and value == default):
+                continue
+            ours = self._name(name)
+            if ours is None or ours in given:
+                return NotImplemented
+            given[ours] = value
+        if not self.needed <= given.keys():
+            return NotImplemented
+        return _tried(self.ours, [given.pop(name) for name in self.positional if name in given], given, like)
+
+    def _name(self, theirs: str) -> str | None:
+        """Our name for a parameter of NumPy's."""
+        for name in (theirs, _PARAMETERS.get(theirs, theirs)):
+            if name in self.names:
+                return name
+            if name == "x" and "x1" in self.names:
+                return "x1"
+        return None
+
+
+def _tried(ours: Callable[..., Any], args: Any, kwargs: Any, like: Recorded) -> Any:
+    """Our function with NumPy's arrays brought to the device of `like`; NotImplemented for what it refuses.
+
+    NumPy then takes it, since it allows more than the standard, or raises the error that its users know.
+    """
+    try:
+        args, kwargs = mapped((args, kwargs), np.ndarray, lambda data: array_of(data, like))
+        return ours(*args, **kwargs)
+    except (TypeError, ValueError, IndexError):
+        return NotImplemented
+
+
+@cache
+def _bridge(function: Any, name: str) -> Callable[..., Any] | None:
+    """From NumPy's function to ours; None where there is none."""
+    xp: Any = sys.modules["tilewright"]
+    if name in _AS_THEY_ARE:
+        return partial(_tried, getattr(xp, name)) if hasattr(xp, name) else None
+    if name in _COMPOSED:
+        return partial(_tried, _COMPOSED[name])
+    ours = xp
+    if name not in _NAMES:
+        return None
+    for part in _NAMES[name].split("."):
+        ours = getattr(ours, part)
+    try:
+        return _Bridge(function, ours)
+    except ValueError:  # NumPy before 2.4 does not tell the signatures of functions written in C
+        return None
