@@ -48,7 +48,7 @@ def capsule_of(
 
 
 def _host_capsule(x: Recorded, max_version: tuple[int, int] | None, copy: bool | None) -> Any:
-    reason = "" if on_host(x._device) else f"the memory of {x.device} is not the host's"
+    reason = "" if host_sees(x._device) else f"the memory of {x.device} is not the host's"
     copy = _copies(copy, reason or _needs_copy(x, max_version))
     data = read(x._cell.value, x._device, x._view) if copy else shared(x)
     bfloat16 = data.dtype.name == "bfloat16"
@@ -96,7 +96,7 @@ def _needs_copy(x: Recorded, max_version: tuple[int, int] | None) -> str:
     return ""
 
 
-def on_host(device: Device) -> bool:
+def host_sees(device: Device) -> bool:
     """Whether the host can address the device's memory."""
     return device.allocate(0).host is not None
 
@@ -109,7 +109,7 @@ def shared(x: Recorded) -> HostArray:
     view, device = x._view or whole(x.shape), x._device
     if view.size == 0:
         return np.empty(view.shape, x.dtype)
-    if not on_host(device):
+    if not host_sees(device):
         raise BufferError(f"the memory of {x.device} is not the host's; take a copy with numpy.asarray")
     memory = exposed(x._cell, device)
     device.synchronize()
@@ -206,7 +206,7 @@ def taken(
         reason = ""
     elif dtype is not None and dtype != own:
         reason = f"{own} as {dtype}"
-    elif not on_host(device):
+    elif not host_sees(device):
         reason = f"host memory on {device.name}"
     else:
         found = host_buffer(data, own, device)

@@ -108,6 +108,8 @@ def array_function(function: Any, types: Any, args: tuple[Any, ...], kwargs: dic
 
 def _written(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Recorded) -> None:
     """A function that writes into its first argument: done to a copy on the host, which then is assigned."""
+    if not args:  # the first of these names that it knows
+        args = (kwargs.pop(next(k for k in ("dst", "a", "arr") if k in kwargs)),)
     target = args[0]
 
     def copied(data: Any, *others: Any, **options: Any) -> Any:
@@ -116,7 +118,7 @@ def _written(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, 
         return copy
 
     result = on_host(name, copied, args, kwargs, like)
-    target[...] = result if isinstance(target, Recorded) else result._read()
+    target[...] = result if isinstance(target, Recorded) else np.asarray(result)
 
 
 class _Bridge:

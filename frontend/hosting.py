@@ -12,7 +12,7 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import can_cast_names, name_of, narrow, supported
 from tilewright.fallback import count
-from tilewright.operators import Cell, Recorded
+from tilewright.operators import Cell, Recorded, keeps_its_type
 from tilewright.transfer import read, upload
 
 _NESTS = (tuple, list, dict)
@@ -52,7 +52,7 @@ def mapped(value: Any, kind: type | tuple[type, ...], change: Callable[[Any], An
     return value
 
 
-def on_host(name: str, function: Callable[..., Any], args: Any, kwargs: Any, like: Recorded | None) -> Any:
+def on_host(name: str, function: Callable[..., Any], args: Any, kwargs: Any, like: Recorded) -> Any:
     """`function` of NumPy's arrays, computed on the host; counted under `name`.
 
     What it returns comes back as Arrays like `like`, where their dtype is one of ours; the rest as it is.
@@ -67,7 +67,7 @@ def on_host(name: str, function: Callable[..., Any], args: Any, kwargs: Any, lik
 
     def back(data: Any) -> Any:
         nonlocal moved
-        if like is None or data.dtype.name not in DTYPES:
+        if data.dtype.name not in DTYPES or keeps_its_type(data):
             return data
         moved += data.nbytes
         return array_of(np.asarray(data), like)

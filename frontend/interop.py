@@ -43,7 +43,7 @@ class Interop(Recorded):
             if copy is False:
                 raise ValueError(f"{data.dtype} as {np.dtype(dtype)} needs a copy")
             return data.astype(dtype)
-        if copy is False and data.size and not dlpack.on_host(self._device):
+        if copy is False and data.size and not dlpack.host_sees(self._device):
             raise ValueError(f"an array on {self.device} needs a copy to be NumPy's; leave out copy=False")
         return data.copy() if copy else data
 
@@ -82,7 +82,7 @@ class Interop(Recorded):
         Read-only and unchanged by later writes, unless the caller wants to write: then in this array's own memory.
         Raises BufferError for another device than the CPU, and for bfloat16, which has no format there.
         """
-        if not dlpack.on_host(self._device):
+        if not dlpack.host_sees(self._device):
             raise BufferError(f"an array on {self.device} has no host memory; take a copy with numpy.asarray")
         if self._cell.value.dtype == "bfloat16":
             raise BufferError("bfloat16 has no format in the buffer protocol; use astype")

@@ -44,6 +44,17 @@ def stored_as(node: Node) -> tuple[Node, View | None]:
     return node, None
 
 
+def overrides_ufuncs(x: Any) -> bool:
+    """Whether `x` has a way of its own with operators and ufuncs, as dask's and xarray's arrays have, and is asked."""
+    own = getattr(type(x), "__array_ufunc__", np.ndarray.__array_ufunc__)
+    return own is not np.ndarray.__array_ufunc__ and not isinstance(x, Recorded)
+
+
+def keeps_its_type(x: Any) -> bool:
+    """Whether `x` is one of NumPy's arrays that hold more than elements, such as a masked one."""
+    return isinstance(x, np.ndarray) and x.__array_priority__ > 0
+
+
 def operand(x: Any, device: Device, op: str) -> Operand | None:
     """What `x` is to an op on `device`: a node, a Python scalar, or None for what is no operand."""
     if isinstance(x, Recorded):
@@ -53,7 +64,7 @@ def operand(x: Any, device: Device, op: str) -> Operand | None:
         return x.node()
     if type(x) in SCALARS:
         return x
-    if hasattr(x, "__array__"):
+    if hasattr(x, "__array__") and not (overrides_ufuncs(x) or keeps_its_type(x)):
         data = np.asarray(x)
         name = name_of(data.dtype)
         return upload(data, name if supported(name, device) else narrow(name, device), device)

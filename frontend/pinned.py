@@ -175,7 +175,7 @@ def adopted(layout: Layout, buffer: Buffer, owner: Any, writable: bool) -> tuple
     return cell, None if shape == layout.shape else view
 
 
-class _Bytes:
+class Bytes:
     """Memory at an address as NumPy takes it, kept alive by whoever uses it."""
 
     __slots__ = ("__array_interface__",)
@@ -197,6 +197,6 @@ def host_buffer(data: HostArray, dtype: str, device: Device) -> tuple[Layout, Bu
     reach = [(e - 1) * s for e, s in zip(data.shape, kept, strict=True)]
     low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
     nbytes, address = high - low + size, data.ctypes.data + low
-    host = np.asarray(_Bytes(address, nbytes, data.flags.writeable))
+    host = np.asarray(Bytes(address, nbytes, data.flags.writeable))
     strides = row_major(data.shape) if data.flags.c_contiguous else tuple(s // size for s in kept)
     return Layout(dtype, data.shape, strides, -low // size), Buffer(device, nbytes, address, host)

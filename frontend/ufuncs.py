@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.hosting import array_of, assigned, on_host, one_like
-from tilewright.operators import Recorded
+from tilewright.operators import Recorded, keeps_its_type, overrides_ufuncs
 
 _SAME = """
     add subtract multiply divide floor_divide remainder logaddexp maximum minimum hypot nextafter copysign
@@ -31,13 +31,14 @@ _REDUCTIONS = {
 }  # fmt: skip
 _ACCUMULATIONS = {np.add: "cumulative_sum", np.multiply: "cumulative_prod"}
 _INTEGER_OF_BOOL = (np.square, np.conjugate)  # int8 of bool in NumPy alone
+_OURS = (np.ndarray, np.generic)
 _IGNORED = ("order", "subok", "casting")  # memory order and subclasses mean nothing here; casting is checked apart
 
 
 def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What `__array_ufunc__` returns. Raises ValueError for operands on several devices."""
     outs = options.pop("out", ())
-    if any(_overrides(x) for x in (*inputs, *outs)):
+    if any(overrides_ufuncs(x) for x in (*inputs, *outs)):
         return NotImplemented
     like = one_like(ufunc.__name__, inputs, outs, options)
     assert like is not None  # NumPy asks us because there is one
@@ -46,7 +47,7 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[
     where = options.pop("where", True) if method == "__call__" else True
     inputs = tuple(np.asarray(x) if isinstance(x, (list, tuple)) else x for x in inputs)
     result = None
-    if all(x.dtype.name in DTYPES for x in inputs if isinstance(x, (np.ndarray, np.generic))):
+    if all(x.dtype.name in DTYPES and not keeps_its_type(x) for x in inputs if isinstance(x, _OURS)):
         result = _NATIVE.get(method, _nowhere)(ufunc, inputs, options)
     if result is None:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -56,12 +57,6 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[
     pairs = zip(results, outs or (None,) * len(results), strict=True)
     stored = tuple(_masked(r, where) if out is None else assigned(out, r, casting, where) for r, out in pairs)
     return stored if isinstance(result, tuple) else stored[0]
-
-
-def _overrides(x: Any) -> bool:
-    """Whether `x` has a way of its own with ufuncs, which then is asked instead."""
-    own = getattr(type(x), "__array_ufunc__", np.ndarray.__array_ufunc__)
-    return own is not np.ndarray.__array_ufunc__ and not isinstance(x, Recorded)
 
 
 def _masked(result: Any, where: Any) -> Any:
@@ -139,7 +134,7 @@ def _at(ufunc: Any, inputs: tuple[Any, ...], like: Recorded) -> None:
         return copy
 
     result = on_host(f"{ufunc.__name__}.at", written, inputs, {}, like)
-    target[...] = result if isinstance(target, Recorded) else result._read()
+    target[...] = result if isinstance(target, Recorded) else np.asarray(result)
 
 
 _NATIVE: dict[str, Callable[..., Any]] = {

@@ -12,7 +12,7 @@ from tests.frontend.compare import sample
 from tilewright import dlpack
 from tilewright.backends import registry
 from tilewright.backends.protocol import Buffer, Layout
-from tilewright.pinned import _Bytes, host_buffer
+from tilewright.pinned import Bytes, host_buffer
 
 
 class Kept:
@@ -59,7 +59,7 @@ class Apart:
         return Buffer(self, nbytes, own.handle, None, Kept(own))  # type: ignore[arg-type]
 
     def _seen(self, buffer: Buffer) -> Any:
-        return np.asarray(_Bytes(buffer.handle, buffer.nbytes, True)) if buffer.nbytes else np.empty(0, np.uint8)
+        return np.asarray(Bytes(buffer.handle, buffer.nbytes, True)) if buffer.nbytes else np.empty(0, np.uint8)
 
     def write(self, buffer: Buffer, data: Any, offset: int = 0) -> None:
         view = np.frombuffer(memoryview(data), np.uint8)
@@ -163,9 +163,9 @@ def test_cuda_array_interface(apart):
     found = x.T.__cuda_array_interface__
     address, read_only = found["data"]
     assert (found["shape"], found["typestr"], found["strides"], read_only) == ((4, 3), "<f4", (4, 16), False)
-    seen = np.asarray(_Bytes(address, 48, True)).view(np.float32)
+    seen = np.asarray(Bytes(address, 48, True)).view(np.float32)
     seen[1] = 60
     assert float(x[0, 1]) == 60
     x[2, 3] = 70
     assert seen[11] == 70
-    assert dlpack.on_host(apart) is False
+    assert dlpack.host_sees(apart) is False

