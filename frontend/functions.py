@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -87,7 +87,7 @@ def array_function(function: Any, types: Any, args: tuple[Any, ...], kwargs: dic
     """What `__array_function__` returns. Raises ValueError for arrays on several devices."""
     if not all(issubclass(kind, (Recorded, np.ndarray, np.generic)) for kind in types):
         return NotImplemented
-    name = f"{function.__module__.removeprefix('numpy').removeprefix('.')}.{function.__name__}".removeprefix(".")
+    name, bridge = _known(function)
     like = one_like(name, args, kwargs)
     xp: Any = sys.modules["tilewright"]
     if like is None:  # NumPy asks us for the sake of `like=` alone
@@ -99,7 +99,6 @@ def array_function(function: Any, types: Any, args: tuple[Any, ...], kwargs: dic
     out = kwargs.get("out")
     if out is not None:
         kwargs = {**kwargs, "out": None}
-    bridge = _bridge(function, name)
     found = bridge(args, kwargs, like) if bridge is not None else NotImplemented
     if found is NotImplemented:
         found = on_host(name, function, args, kwargs, like)
@@ -126,35 +125,37 @@ class _Bridge:
 
     def __init__(self, theirs: Callable[..., Any], ours: Callable[..., Any]) -> None:
         self.ours = ours
-        self.theirs = inspect.signature(theirs)
-        self.defaults = {k: p.default for k, p in self.theirs.parameters.items()}
+        parameters = inspect.signature(theirs).parameters
+        self.order = [k for k, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
+        self.defaults = {k: p.default for k, p in parameters.items()}
         kinds = inspect.signature(ours).parameters
-        self.names = set(kinds)
+        self.names = {k: _renamed(k, kinds) for k in parameters}
         self.needed = {k for k, p in kinds.items() if p.default is p.empty}
         self.positional = [k for k, p in kinds.items() if p.kind is p.POSITIONAL_ONLY]
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any], like: Recorded) -> Any:
         given: dict[str, Any] = {}
-        for name, value in self.theirs.bind(*args, **kwargs).arguments.items():
-            default = self.defaults[name]
-            if value is default or (isinstance(value, (int, str)) and value == default):
+        for name, value in (*zip(self.order, args, strict=False), *kwargs.items()):
+            default = self.defaults.get(name, self)
+            if value is default or (type(value) in (bool, int, str) and value == default):
                 continue
-            ours = self._name(name)
+            ours = self.names.get(name)
             if ours is None or ours in given:
                 return NotImplemented
             given[ours] = value
-        if not self.needed <= given.keys():
+        if len(args) > len(self.order) or not self.needed <= given.keys():
             return NotImplemented
         return _tried(self.ours, [given.pop(name) for name in self.positional if name in given], given, like)
 
-    def _name(self, theirs: str) -> str | None:
-        """Our name for a parameter of NumPy's."""
-        for name in (theirs, _PARAMETERS.get(theirs, theirs)):
-            if name in self.names:
-                return name
-            if name == "x" and "x1" in self.names:
-                return "x1"
-        return None
+
+def _renamed(theirs: str, ours: Mapping[str, Any]) -> str | None:
+    """Our name for a parameter of NumPy's; None where we have none."""
+    for name in (theirs, _PARAMETERS.get(theirs, theirs)):
+        if name in ours:
+            return name
+        if name == "x" and "x1" in ours:
+            return "x1"
+    return None
 
 
 def _tried(ours: Callable[..., Any], args: Any, kwargs: Any, like: Recorded) -> Any:
@@ -170,8 +171,13 @@ def _tried(ours: Callable[..., Any], args: Any, kwargs: Any, like: Recorded) -> 
 
 
 @cache
+def _known(function: Any) -> tuple[str, Callable[..., Any] | None]:
+    """The name of a function of NumPy's, and the way from it to ours if there is one."""
+    name = f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
+    return name, _bridge(function, name)
+
+
 def _bridge(function: Any, name: str) -> Callable[..., Any] | None:
-    """From NumPy's function to ours; None where there is none."""
     xp: Any = sys.modules["tilewright"]
     if name in _AS_THEY_ARE:
         return partial(_tried, getattr(xp, name)) if hasattr(xp, name) else None

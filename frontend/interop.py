@@ -49,7 +49,7 @@ class Interop(Recorded):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """NumPy's ufuncs and their methods, on this array's device where we have the op, else on the host, counted."""
-        return array_ufunc(ufunc, method, inputs, options)
+        return array_ufunc(type(self), ufunc, method, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """NumPy's functions, on this array's device where we have the function, else on the host, counted."""

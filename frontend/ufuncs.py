@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.dtypes import object_of
 from tilewright.hosting import array_of, assigned, on_host, one_like
 from tilewright.operators import Recorded, keeps_its_type, overrides_ufuncs
+from tilewright.record import SCALARS
 
 _SAME = """
     add subtract multiply divide floor_divide remainder logaddexp maximum minimum hypot nextafter copysign
-    negative positive sign signbit sqrt square exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh
+    negative positive sign signbit sqrt exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh
     floor ceil trunc isfinite isinf isnan equal not_equal less less_equal greater greater_equal
     logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor matmul
 """
 _NAMES = {getattr(np, name): name for name in _SAME.split()} | {
-    np.absolute: "abs", np.conjugate: "conj", np.power: "pow", np.invert: "bitwise_invert", np.arctan2: "atan2",
+    np.absolute: "abs", np.power: "pow", np.invert: "bitwise_invert", np.arctan2: "atan2",
     np.left_shift: "bitwise_left_shift", np.right_shift: "bitwise_right_shift", np.arccos: "acos", np.arcsin: "asin",
     np.arctan: "atan", np.arccosh: "acosh", np.arcsinh: "asinh", np.arctanh: "atanh",
 }  # fmt: skip
@@ -30,13 +32,18 @@ _REDUCTIONS = {
     np.logical_or: "any",
 }  # fmt: skip
 _ACCUMULATIONS = {np.add: "cumulative_sum", np.multiply: "cumulative_prod"}
-_INTEGER_OF_BOOL = (np.square, np.conjugate)  # int8 of bool in NumPy alone
+_NOT_OF_BOOL = {np.square: "square", np.conjugate: "conj"}  # NumPy makes int8 of bool here
+_DTYPES = frozenset(object_of(name) for name in DTYPES if name != "bfloat16")
 _OURS = (np.ndarray, np.generic)
 _IGNORED = ("order", "subok", "casting")  # memory order and subclasses mean nothing here; casting is checked apart
 
 
-def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What `__array_ufunc__` returns. Raises ValueError for operands on several devices."""
+def array_ufunc(kind: type, ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What `__array_ufunc__` of our array type `kind` returns. Raises ValueError for operands on several devices."""
+    if not options and method == "__call__":  # the usual case, told apart first
+        name = _NAMES.get(ufunc)
+        if name is not None and all([type(x) is kind or _is_plain(x) for x in inputs]):
+            return getattr(sys.modules["tilewright"], name)(*inputs)
     outs = options.pop("out", ())
     if any(overrides_ufuncs(x) for x in (*inputs, *outs)):
         return NotImplemented
@@ -57,6 +64,11 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[
     pairs = zip(results, outs or (None,) * len(results), strict=True)
     stored = tuple(_masked(r, where) if out is None else assigned(out, r, casting, where) for r, out in pairs)
     return stored if isinstance(result, tuple) else stored[0]
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether `x` is a number, or an array of NumPy's and of a dtype of ours, and no more than that."""
+    return type(x) in SCALARS or (type(x) is np.ndarray and x.dtype in _DTYPES)
 
 
 def _masked(result: Any, where: Any) -> Any:
@@ -86,8 +98,8 @@ def _called(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any
     if ufunc is np.divmod and not options:
         return xp.floor_divide(*inputs), xp.remainder(*inputs)
     function = _ours(ufunc, _NAMES)
-    if ufunc in _INTEGER_OF_BOOL and inputs[0].dtype == bool:
-        return None
+    if ufunc in _NOT_OF_BOOL and inputs[0].dtype != bool:
+        function = _ours(ufunc, _NOT_OF_BOOL)
     dtype = options.get("dtype")
     if function is None or dtype is None:
         return function and function(*inputs)
