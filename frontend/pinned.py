@@ -101,11 +101,13 @@ class Pinned(Cell):
         return None
 
 
-def _references(cell: Cell) -> int:
-    return getrefcount(cell.value)
+def _counted(cell: Cell) -> tuple[Node, int]:
+    """The cell's value, and how many references there are to it."""
+    node = cell.value
+    return node, getrefcount(node)
 
 
-_ONE = _references(Cell(Node("const", (), 0, (), "bool")))  # how many the cell alone accounts for
+_ONE = _counted(Cell(Node("const", (), 0, (), "bool")))[1]  # as many as there are when only the cell has it
 
 
 def pin(cell: Cell, device: Device) -> PinnedLeaf:
@@ -119,10 +121,13 @@ def pin(cell: Cell, device: Device) -> PinnedLeaf:
             found: PinnedLeaf = _stored.__get__(cell).arg
             return found
         settle([cell.value], device)
-        shown = cell.value.arg.shown
-        if _references(cell) > _ONE or (shown is not None and shown() is not None):
-            cell.value = copied(cell.value, device)
-        node = cell.value
+        node, references = _counted(cell)
+        while node.op != "buffer":  # another thread has written meanwhile
+            settle([node], device)
+            node, references = _counted(cell)
+        shown = node.arg.shown
+        if references > _ONE or (shown is not None and shown() is not None):
+            node = copied(node, device)
         leaf = PinnedLeaf(node.arg.buffer, device)
         cell.value = Node("buffer", (), leaf, node.shape, node.dtype)
         cell.__class__ = Pinned
