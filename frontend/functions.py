@@ -15,10 +15,13 @@ from tilewright.operators import Recorded
 
 _SAME = """
     concat stack sum prod max min mean std var any all argmax argmin count_nonzero cumulative_sum cumulative_prod
-    where reshape permute_dims matrix_transpose moveaxis expand_dims squeeze flip roll tile repeat diff unstack round
+    where reshape permute_dims matrix_transpose moveaxis expand_dims squeeze flip roll tile repeat diff unstack
     broadcast_to clip sort argsort searchsorted nonzero take take_along_axis unique_all unique_counts
     unique_inverse unique_values tril triu tensordot vecdot zeros_like ones_like full_like empty_like astype
-    real imag isin
+    real imag isin allclose append array_equal array_split average column_stack copy cov diag diagonal dot dsplit
+    dstack ediff1d fix fliplr flipud hsplit hstack inner isclose isneginf isposinf kron nan_to_num nanmax nanmean nanmin
+    nanprod nanstd nansum nanvar ndim outer pad ptp ravel rot90 select shape size split swapaxes trace transpose vander
+    vdot vsplit vstack
     linalg.cholesky linalg.cross linalg.det linalg.diagonal linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh
     linalg.inv linalg.matmul linalg.matrix_norm linalg.matrix_power linalg.matrix_rank linalg.matrix_transpose
     linalg.outer linalg.pinv linalg.qr linalg.slogdet linalg.solve linalg.svd linalg.svdvals linalg.tensordot
@@ -28,7 +31,7 @@ _SAME = """
 """
 _NAMES = {name: name for name in _SAME.split()} | {
     "concatenate": "concat", "amax": "max", "amin": "min", "cumsum": "cumulative_sum", "cumprod": "cumulative_prod",
-    "transpose": "permute_dims", "outer": "linalg.outer", "around": "round",
+    "round": "around",
 }  # fmt: skip
 """NumPy's name of each function that the namespace has, and the namespace's."""
 
@@ -41,45 +44,12 @@ _PARAMETERS = {
 
 _WRITING = ("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal")
 _OF_ONE: dict[str, Callable[[Any, Any], Any]] = {
-    "shape": lambda xp, a: a.shape, "ndim": lambda xp, a: a.ndim, "size": lambda xp, a: a.size,
-    "asarray": lambda xp, a: a, "copy": lambda xp, a: a.__copy__(), "transpose": lambda xp, a: a.T,
-    "ravel": lambda xp, a: xp.reshape(a, (-1,)), "linalg.norm": lambda xp, a: xp.linalg.vector_norm(a),
+    "asarray": lambda xp, a: a, "linalg.norm": lambda xp, a: xp.linalg.vector_norm(a),
     "squeeze": lambda xp, a: xp.squeeze(a, tuple(k for k, extent in enumerate(a.shape) if extent == 1)),
 }  # fmt: skip
 """What NumPy's functions do with one array and nothing else given, where that is another case for the standard."""
 
-
-def _dot(a: Any, b: Any) -> Any:
-    if a.ndim not in (1, 2) or b.ndim not in (1, 2):
-        raise TypeError("dot: only for vectors and matrices the same as matmul")
-    return sys.modules["tilewright"].matmul(a, b)
-
-
-def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    axes = list(range(a.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
-    return sys.modules["tilewright"].permute_dims(a, axes)
-
-
-def _vstack(tup: Any) -> Any:
-    return sys.modules["tilewright"].concat([a if a.ndim > 1 else a[None] for a in _arrays(tup)], axis=0)
-
-
-def _hstack(tup: Any) -> Any:
-    parts = _arrays(tup)
-    return sys.modules["tilewright"].concat(parts, axis=0 if parts[0].ndim == 1 else 1)
-
-
-def _arrays(tup: Any) -> list[Any]:
-    if not all(isinstance(a, Recorded) for a in tup):
-        raise TypeError("arrays are needed")
-    return list(tup)
-
-
-_COMPOSED: dict[str, Callable[..., Any]] = {"dot": _dot, "swapaxes": _swapaxes, "vstack": _vstack, "hstack": _hstack}
-"""Functions that the standard lacks and that are a line of it. What they refuse, NumPy takes."""
-
-_AS_THEY_ARE = ("result_type", "broadcast_arrays", "meshgrid", "einsum")
+_AS_THEY_ARE = ("result_type", "broadcast_arrays", "meshgrid", "einsum", "atleast_1d", "atleast_2d", "atleast_3d")
 """Functions of any number of arrays, which NumPy and the namespace call in the same way."""
 
 
@@ -180,9 +150,7 @@ def _known(function: Any) -> tuple[str, Callable[..., Any] | None]:
 def _bridge(function: Any, name: str) -> Callable[..., Any] | None:
     xp: Any = sys.modules["tilewright"]
     if name in _AS_THEY_ARE:
-        return partial(_tried, getattr(xp, name)) if hasattr(xp, name) else None
-    if name in _COMPOSED:
-        return partial(_tried, _COMPOSED[name])
+        return partial(_tried, getattr(xp, name))
     ours = xp
     if name not in _NAMES:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
-from tilewright.dtypes import object_of
+from tilewright.dtypes import KINDS, object_of
 from tilewright.hosting import array_of, assigned, on_host, one_like
 from tilewright.operators import Recorded, keeps_its_type, overrides_ufuncs
 from tilewright.record import SCALARS
@@ -19,6 +19,7 @@ _SAME = """
     negative positive sign signbit sqrt exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh
     floor ceil trunc isfinite isinf isnan equal not_equal less less_equal greater greater_equal
     logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor matmul
+    exp2 divmod
 """
 _NAMES = {getattr(np, name): name for name in _SAME.split()} | {
     np.absolute: "abs", np.power: "pow", np.invert: "bitwise_invert", np.arctan2: "atan2",
@@ -32,7 +33,12 @@ _REDUCTIONS = {
     np.logical_or: "any",
 }  # fmt: skip
 _ACCUMULATIONS = {np.add: "cumulative_sum", np.multiply: "cumulative_prod"}
-_NOT_OF_BOOL = {np.square: "square", np.conjugate: "conj"}  # NumPy makes int8 of bool here
+_BY_KIND = {
+    np.square: ("square", "iufc"), np.conjugate: ("conj", "iufc"), np.fabs: ("abs", "f"), np.rint: ("round", "f"),
+    np.cbrt: ("cbrt", "f"), np.deg2rad: ("deg2rad", "f"), np.rad2deg: ("rad2deg", "f"), np.radians: ("deg2rad", "f"),
+    np.degrees: ("rad2deg", "f"),
+}  # fmt: skip
+"""Functions of one array that do the same for dtypes of these kinds only."""
 _DTYPES = frozenset(object_of(name) for name in DTYPES if name != "bfloat16")
 _OURS = (np.ndarray, np.generic)
 _IGNORED = ("order", "subok", "casting")  # memory order and subclasses mean nothing here; casting is checked apart
@@ -95,11 +101,10 @@ def _called(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any
     rest = {k: v for k, v in options.items() if k not in (*_IGNORED, "dtype")}
     if rest or not any(isinstance(x, Recorded) for x in inputs):
         return None
-    if ufunc is np.divmod and not options:
-        return xp.floor_divide(*inputs), xp.remainder(*inputs)
     function = _ours(ufunc, _NAMES)
-    if ufunc in _NOT_OF_BOOL and inputs[0].dtype != bool:
-        function = _ours(ufunc, _NOT_OF_BOOL)
+    if ufunc in _BY_KIND:
+        name, kinds = _BY_KIND[ufunc]
+        function = getattr(xp, name) if KINDS[inputs[0]._cell.value.dtype] in kinds else None
     dtype = options.get("dtype")
     if function is None or dtype is None:
         return function and function(*inputs)
