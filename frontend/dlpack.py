@@ -96,9 +96,15 @@ def _needs_copy(x: Recorded, max_version: tuple[int, int] | None) -> str:
     return ""
 
 
+_seen: dict[Any, bool] = {}  # by device: every export asks
+
+
 def host_sees(device: Device) -> bool:
     """Whether the host can address the device's memory."""
-    return device.allocate(0).host is not None
+    found = _seen.get(device)
+    if found is None:
+        found = _seen[device] = device.allocate(0).host is not None
+    return found
 
 
 def shared(x: Recorded) -> HostArray:
@@ -106,14 +112,15 @@ def shared(x: Recorded) -> HostArray:
 
     Writable unless the memory was given to us read-only. Raises BufferError where the host cannot address it.
     """
-    view, device = x._view or whole(x.shape), x._device
-    if view.size == 0:
-        return np.empty(view.shape, x.dtype)
+    view, device = x._view, x._device
+    if x.size == 0:
+        return np.empty(x.shape, x.dtype)
     if not host_sees(device):
         raise BufferError(f"the memory of {x.device} is not the host's; take a copy with numpy.asarray")
-    memory = exposed(x._cell, device)
+    whole_cell = elements(exposed(x._cell, device), x.dtype)
     device.synchronize()
-    whole_cell = elements(memory, x.dtype)
+    if view is None:
+        return whole_cell
     return strided(whole_cell, view, writable=whole_cell.flags.writeable and not overlaps(view))
 
 

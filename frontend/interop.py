@@ -21,10 +21,8 @@ _WRITABLE = 1  # PyBUF_WRITABLE
 class Interop(Recorded):
     """The protocols by which other libraries take arrays.
 
-    What they get shares memory where it can. NumPy's asarray gets a read-only view that later writes do not change;
-    DLPack, and whoever wants to write, gets memory that both sides write in place from then on, until the other side
-    lets go of it. An array that shares memory that way is evaluated as it is recorded, since it may change at any time,
-    and NumPy's asarray then sees these changes, as it does in NumPy.
+    What they get shares memory where it can: both sides write it in place from then on, until the other side lets go of
+    it. An array that shares memory is evaluated as it is recorded, since it may change at any time.
     """
 
     __slots__ = ()
@@ -34,18 +32,21 @@ class Interop(Recorded):
         return read(self._cell.value, self._device, self._view)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> HostArray:
-        """The elements as a NumPy array: read-only where it shares this array's memory, writable when copied.
+        """The elements as a NumPy array: on the CPU in this array's own memory, as torch's, unless `copy`.
 
         Raises ValueError where `copy` is False and another dtype, or a device that is not the host, needs a copy.
         """
-        data = self._read()
-        if dtype is not None and np.dtype(dtype) != data.dtype:
+        if dtype is not None and np.dtype(dtype) != self.dtype:
             if copy is False:
-                raise ValueError(f"{data.dtype} as {np.dtype(dtype)} needs a copy")
-            return data.astype(dtype)
-        if copy is False and data.size and not dlpack.host_sees(self._device):
+                raise ValueError(f"{self.dtype} as {np.dtype(dtype)} needs a copy")
+            return self._read().astype(dtype)
+        if copy:
+            return self._read().copy()
+        if dlpack.host_sees(self._device):
+            return dlpack.shared(self)
+        if copy is False and self.size:
             raise ValueError(f"an array on {self.device} needs a copy to be NumPy's; leave out copy=False")
-        return data.copy() if copy else data
+        return self._read()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """NumPy's ufuncs and their methods, on this array's device where we have the op, else on the host, counted."""

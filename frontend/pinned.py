@@ -17,8 +17,9 @@ import numpy as np
 from tilewright.backends.protocol import Buffer, Device, Layout
 from tilewright.dtypes import object_of
 from tilewright.kernels.node import Node, View
-from tilewright.leaf import Leaf
+from tilewright.leaf import Leaf, TracedValueError
 from tilewright.operators import Cell
+from tilewright.tracing import current
 from tilewright.transfer import HostArray, Memory, copied, elements, read, settle, settled, strided
 from tilewright.views import in_order, row_major, whole
 from tilewright.write import check_writable, written
@@ -70,6 +71,8 @@ class Pinned(Cell):
                 if node.arg.outside() is None:
                     self.__class__ = Cell  # type: ignore[assignment]
                     return node
+        if current() is not None:  # jit captures what is there now
+            return copied(node, node.arg.device)
         leaf = Node("buffer", (), node.arg, node.shape, node.dtype)
         leaf.depth = PINNED
         return leaf
@@ -120,11 +123,12 @@ def pin(cell: Cell, device: Device) -> PinnedLeaf:
         if type(cell) is Pinned and cell.value.depth:
             found: PinnedLeaf = _stored.__get__(cell).arg
             return found
-        settle([cell.value], device)
         node, references = _counted(cell)
-        while node.op != "buffer":  # another thread has written meanwhile
+        while node.op != "buffer":  # again where another thread writes meanwhile
             settle([node], device)
             node, references = _counted(cell)
+        if node.arg.buffer is None:
+            raise TracedValueError()
         shown = node.arg.shown
         if references > _ONE or (shown is not None and shown() is not None):
             node = copied(node, device)
@@ -163,7 +167,7 @@ def exposed(cell: Cell, device: Device) -> Memory:
         leaf = pin(cell, device)
         memory = leaf.outside()
         if type(memory) is not Memory:
-            node = cell.value
+            node: Node = _stored.__get__(cell)
             memory = Memory(leaf, node.shape, object_of(node.dtype), leaf.writable)
             if leaf.lent:
                 leaf.outside = weakref.ref(memory)
