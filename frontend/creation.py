@@ -14,7 +14,7 @@ from tilewright.devices import resolve
 from tilewright.dtypes import KINDS, default_float, default_int, name_of, narrow, object_of
 from tilewright.kernels.node import Node, View
 from tilewright.operators import Cell
-from tilewright.transfer import upload
+from tilewright.transfer import numbers, upload
 
 Shape = int | tuple[int, ...]
 
@@ -37,7 +37,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     if copy is False:
         raise ValueError("asarray: memory that is not a tilewright array needs a copy; leave out copy=False")
     target = resolve(device)
-    data = _host(obj)
+    data = _host(obj, None if dtype is None else name_of(dtype, target))
     return wrap(upload(data, _wanted(obj, data, dtype, target), target), target)
 
 
@@ -47,13 +47,10 @@ def array(obj: Any, dtype: Any = None, *, copy: bool = True, ndmin: int = 0, dev
     return x[(None,) * (ndmin - x.ndim)] if x.ndim < ndmin else x
 
 
-def _host(obj: Any) -> np.ndarray[Any, Any]:
+def _host(obj: Any, dtype: str | None) -> np.ndarray[Any, Any]:
     if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
         return np.from_dlpack(obj)
-    data = np.asarray(obj)
-    if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
-        raise TypeError(f"asarray: {type(obj).__name__} of dtype {data.dtype} is not numeric")
-    return data
+    return numbers(obj, "asarray", dtype)
 
 
 def _wanted(obj: Any, data: np.ndarray[Any, Any], dtype: Any, device: Device) -> str:

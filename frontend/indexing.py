@@ -150,10 +150,18 @@ def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node
             arrays.append(_places(item, extent, stride, axis, device))
         order.append(item is not None and type(item) is not slice)
         axis += named
-    shape = broadcast_shapes([a.shape for a in arrays], "getitem")
+    shape = _joint([a.shape for a in arrays])
     first, last = order.index(True), len(order) - 1 - order[::-1].index(True)
     front = first if all(order[first : last + 1]) else 0  # arrays apart from each other: their axes come first
     return _gathered(value, offset, slices, front, arrays, shape, device)
+
+
+def _joint(shapes: list[Shape]) -> Shape:
+    """The shape to which the arrays of a key broadcast. Raises IndexError, as NumPy does for keys."""
+    try:
+        return broadcast_shapes(shapes, "getitem")
+    except ValueError as error:
+        raise IndexError(str(error)) from None
 
 
 def _gathered(

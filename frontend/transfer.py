@@ -31,6 +31,23 @@ class _Shared:
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
 
 
+def numbers(obj: Any, op: str, dtype: str | None = None) -> HostArray:
+    """Numbers, nested lists of them or anything with NumPy's array protocol as a NumPy array, of `dtype` if given.
+
+    Raises TypeError for what is not numeric, ValueError for ragged lists, OverflowError for a Python integer that
+    `dtype` cannot hold.
+    """
+    try:
+        data = np.asarray(obj)
+        if data.dtype.kind in "biufc" and dtype is not None and not hasattr(obj, "dtype"):
+            data = np.asarray(obj, dtype=object_of(dtype))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise type(error)(f"{op}: {error}") from None
+    if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
+        raise TypeError(f"{op}: {type(obj).__name__} of dtype {data.dtype} is not numeric")
+    return data
+
+
 def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Node:
     """A leaf on `device` with the elements of `data` as `dtype`."""
     data = np.asarray(data, dtype=object_of(dtype), order="C")
