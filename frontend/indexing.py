@@ -260,8 +260,8 @@ def scatter(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node
         given = values[len(nodes)] if isinstance(value, Node) else value
         try:
             result[rebuilt(values[: len(nodes)])] = given
-        except (IndexError, ValueError) as error:
-            raise type(error)(f"setitem: {error}") from None
+        except TypeError as error:  # so NumPy calls a value of two axes or more for the elements of a mask
+            raise ValueError(str(error)) from None
         return result
 
     extra = [value] if isinstance(value, Node) else []

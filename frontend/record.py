@@ -99,19 +99,26 @@ def const(value: Any, dtype: str, op: str = "full") -> Node:
     """A scalar of that dtype. Raises OverflowError for an integer that it cannot hold, TypeError for a complex one."""
     kind = KINDS[dtype]
     if kind in "iu":
-        value = int(value)
+        value = _converted(int, value, dtype, op)
         if beyond(value, dtype):
             raise OverflowError(f"{op}: Python integer {value} does not fit {dtype}")
     elif kind == "f":
         if isinstance(value, complex):
             raise TypeError(f"{op}: a complex number does not fit {dtype}")
-        value = float(value)
+        value = _converted(float, value, dtype, op)
         if dtype in ("float16", "bfloat16") or abs(value) > 3.4e38:
             with np.errstate(over="ignore"):
                 value = float(object_of(dtype).type(value))
     else:
         value = bool(value)
     return Node("const", (), value, (), dtype)
+
+
+def _converted(kind: Any, value: Any, dtype: str, op: str) -> Any:
+    try:
+        return kind(value)
+    except (ValueError, OverflowError, TypeError) as error:  # NaN and infinity are no integers; what is no number
+        raise type(error)(f"{op}: {value!r} does not fit {dtype}") from None
 
 
 def beyond(value: int, dtype: str) -> int:
@@ -123,11 +130,11 @@ def beyond(value: int, dtype: str) -> int:
     return (value >= high) - (value < low)
 
 
-def filled(value: Any, shape: Shape, dtype: str, device: Device) -> Node:
+def filled(value: Any, shape: Shape, dtype: str, device: Device, op: str = "full") -> Node:
     """`value` everywhere, in no memory until it is needed."""
     if KINDS[dtype] == "c":
         return upload(np.full(shape, value), dtype, device)
-    node = const(value, dtype)
+    node = const(value, dtype, op)
     return node if shape == () else Node("view", (node,), View(shape, (0,) * len(shape), 0), shape, dtype)
 
 

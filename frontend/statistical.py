@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
+from tilewright.arguments import number
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.backends.protocol import Device
 from tilewright.creation import iota
@@ -77,7 +78,9 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
         target = source
     if target == "bool":  # in the arithmetic of booleans a sum is any, a product all
         return reduced(_cast(x, "bool", device), "max" if name == "sum" else "min", axes, keepdims)
-    if KINDS[target] == "c" or KINDS[source] == "c":
+    if KINDS[source] == "c" and KINDS[target] != "c":
+        raise TypeError(f"{title}: {source} does not convert to {target}; take real() or abs() first")
+    if KINDS[target] == "c":
         function = np.sum if name == "sum" else np.prod
         return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
     compute = "float32" if target in HALVES else target  # halves add up in float32
@@ -185,6 +188,7 @@ def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: boo
     if KINDS[target] == "c":  # of squared distances, so real
         return _on_host(title, x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
     count = prod(x.shape[a] for a in axes)
+    number(correction, title, "the correction")
     wide = _wide(x, target)
     apart = wide - _divided(reduced(wide, "sum", axes, True), count)
     total = reduced(apart * apart, "sum", axes, keepdims)

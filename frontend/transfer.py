@@ -18,6 +18,7 @@ from tilewright.realize import become_leaf, realize
 from tilewright.views import row_major
 
 HostArray = np.ndarray[Any, Any]
+_REFUSALS = (np.linalg.LinAlgError, IndexError, OverflowError, ZeroDivisionError, ValueError, TypeError)
 
 
 class _Shared:
@@ -43,6 +44,8 @@ def numbers(obj: Any, op: str, dtype: str | None = None) -> HostArray:
             data = np.asarray(obj, dtype=object_of(dtype))
     except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"{op}: {error}") from None
+    if data.dtype == object and data.size and all(isinstance(v, int) for v in data.flat):
+        raise OverflowError(f"{op}: a Python integer does not fit {dtype or '64 bits'}")
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
         raise TypeError(f"{op}: {type(obj).__name__} of dtype {data.dtype} is not numeric")
     return data
@@ -108,8 +111,13 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
     A tuple of arrays gives a tuple of nodes.
     """
     arrays = [read(node, device) for node in nodes]
-    with np.errstate(all="ignore"):
-        result = function(*arrays)
+    try:
+        with np.errstate(all="ignore"):
+            result = function(*arrays)
+    except _REFUSALS as error:
+        kind = next(k for k in _REFUSALS if isinstance(error, k))  # NumPy's own subclasses take other arguments
+        operands = ", ".join(f"{n.dtype}{list(n.shape)}" for n in nodes)
+        raise kind(f"{name}: {error} (for {operands} on {device.name})") from error
     moved = sum(a.nbytes for a in arrays)
     parts = [np.asarray(part) for part in result] if isinstance(result, tuple) else [np.asarray(result)]
     moved += sum(p.nbytes for p in parts)
