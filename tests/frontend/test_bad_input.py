@@ -1,4 +1,4 @@
-"""Every wrong argument raises, at the call, the class of error that the standard or NumPy has for it; nothing is written."""
+"""Every wrong argument raises at the call, by the class that the standard or NumPy has for it; nothing is written."""
 
 from __future__ import annotations
 

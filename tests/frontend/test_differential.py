@@ -1,4 +1,7 @@
-"""Random programs over the whole namespace do to our arrays what they do to NumPy's."""
+"""Random programs over the whole namespace do to our arrays what they do to NumPy's.
+
+TILEWRIGHT_TEST_PROGRAMS=5000 runs so many programs, other ones each time; without it the same few run every time.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from tests.frontend.machine import Machine
-from tests.frontend.steps import STEPS, new
+from tests.frontend.differential.drawing import new
+from tests.frontend.differential.machine import Machine
+from tests.frontend.differential.steps import STEPS
 
-LONG = int(os.environ.get("TILEWRIGHT_TEST_PROGRAMS", "0"))
-"""How many random programs, other ones in each run; without it the same few in every run."""
+MANY = int(os.environ.get("TILEWRIGHT_TEST_PROGRAMS", "0"))
 
 
 def check(device: str, data: Any) -> None:
-    """Run a program; all its arrays must agree at the end."""
+    """Run a program of up to 12 steps; all its arrays, each an alias of others maybe, must agree at the end."""
     machine = Machine(device)
     new(machine, data.draw)
     try:
@@ -29,14 +32,16 @@ def check(device: str, data: Any) -> None:
         raise
 
 
-def programs(device: str, few: int) -> None:
+def run_programs(device: str, few: int) -> None:
     options: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
-    if LONG:
-        settings(max_examples=LONG, print_blob=False, **options)(given(st.data())(lambda data: check(device, data)))()
-    else:
-        fixed = settings(max_examples=few, derandomize=True, phases=(Phase.generate, Phase.shrink), **options)
-        fixed(given(st.data())(lambda data: check(device, data)))()
+    if not MANY:
+        options |= {"derandomize": True, "phases": (Phase.generate, Phase.shrink)}
+    settings(max_examples=MANY or few, **options)(given(st.data())(lambda data: check(device, data)))()
 
 
-def test_random_programs(device):
-    programs(device.name, 60)
+def test_programs_are_recorded_right(device, by_oracle):
+    run_programs(device.name, 400)
+
+
+def test_programs_run_right(every_device):
+    run_programs(every_device.name, 50 if every_device.name == "cpu" else 6)

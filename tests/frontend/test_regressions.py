@@ -10,7 +10,7 @@ import pytest
 
 import tilewright as tw
 from tests.frontend.compare import agree
-from tests.frontend.machine import Difference, Machine
+from tests.frontend.differential.machine import Difference, Machine
 
 
 def written(x: Any, key: Any, value: Any) -> Any:

@@ -45,8 +45,14 @@ class Machine:
         return Pair(f"x{self.made}", ours, theirs)
 
     def make(
-        self, text: str, function: Callable[..., Any], *pairs: Pair, ulps: float | None = None, scale: Any = None, strict: bool = True,
-    ) -> list[Pair]:  # fmt: skip
+        self,
+        text: str,
+        function: Callable[..., Any],
+        *pairs: Pair,
+        ulps: float | None = None,
+        scale: Any = None,
+        strict: bool = True,
+    ) -> list[Pair]:
         """`function(xp, *arrays)` on both sides; its results join the pool. What one refuses the other must refuse.
 
         Results that may be off by `ulps` are compared at once, and go on with NumPy's values. `scale` is NumPy's
@@ -92,7 +98,9 @@ class Machine:
         wrong = ~_close(got, want, ulps, scale)
         if wrong.any():
             at = tuple(int(k[0]) for k in np.nonzero(wrong)) if want.ndim else ()
-            raise Difference(f"{where}: {got[at]!r} instead of {want[at]!r} at {at}; whole: {got!r} instead of {want!r}")
+            raise Difference(
+                f"{where}: {got[at]!r} instead of {want[at]!r} at {at}; whole: {got!r} instead of {want!r}"
+            )
 
 
 def _tried(function: Callable[..., Any], xp: Any, arrays: Sequence[Any]) -> tuple[Any, Exception | None]:

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 import tilewright as tw
 
-SLICES = st.builds(slice, st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5),
-                   st.sampled_from([None, None, 1, 2, -1, -2, -3]))
+SLICES = st.builds(
+    slice,
+    st.none() | st.integers(-5, 5),
+    st.none() | st.integers(-5, 5),
+    st.sampled_from([None, None, 1, 2, -1, -2, -3]),
+)
 
 
 @st.composite
