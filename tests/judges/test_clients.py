@@ -1,4 +1,4 @@
-"""Other people's software on tilewright arrays, from end to end: what comes out is ours, and nothing fell back unnoticed.
+"""Other people's software on tilewright arrays, from end to end: what comes out is ours, nothing fell back unnoticed.
 
 Versions are pinned in the extra `judges`.
 """
