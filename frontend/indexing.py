@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 from operator import index as to_int
+from types import EllipsisType
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -19,12 +20,13 @@ from tilewright.transfer import HostArray, host, read, upload
 from tilewright.views import Shape, whole
 from tilewright.write import fitted
 
-Item = int | slice | None | Node | HostArray
+Item = int | slice | EllipsisType | None | Node | HostArray
 
 
 def items(key: Any, ndim: int, plain: Callable[[Any], Any]) -> tuple[Item, ...]:
     """An index as items that together name all `ndim` axes; the ellipsis is written out. Raises IndexError.
 
+    An ellipsis of no axes stays where it keeps two arrays apart, which decides where their axes go.
     `plain` turns the caller's own array type into nodes.
     """
     listed = [_item(plain(k)) for k in (key if isinstance(key, tuple) else (key,))]
@@ -35,7 +37,10 @@ def items(key: Any, ndim: int, plain: Callable[[Any], Any]) -> tuple[Item, ...]:
     if used > ndim:
         raise IndexError(f"too many indices: the array has {ndim} axes, the index names {used}")
     at = dots[0] if dots else len(listed)
-    return (*listed[:at], *(slice(None),) * (ndim - used), *listed[at + 1 :])
+    before, after = listed[:at], listed[at + 1 :]
+    if used == ndim and _placed(before) and _placed(after) and any(isinstance(k, (Node, np.ndarray)) for k in listed):
+        return (*before, Ellipsis, *after)
+    return (*before, *(slice(None),) * (ndim - used), *after)
 
 
 def _item(item: Any) -> Any:
@@ -58,9 +63,14 @@ def _item(item: Any) -> Any:
 
 def _consumed(item: Any) -> int:
     """How many axes an item names."""
-    if item is None:
+    if item is None or item is Ellipsis:
         return 0
     return len(item.shape) if isinstance(item, (Node, np.ndarray)) and _is_mask(item) else 1
+
+
+def _placed(key: Sequence[Item]) -> bool:
+    """Whether there is an array, or an integer that counts as one beside others."""
+    return any(isinstance(k, (int, Node, np.ndarray)) for k in key)
 
 
 def _is_mask(item: Any) -> TypeGuard[Node | HostArray]:
@@ -146,9 +156,9 @@ def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node
             start, count, step = _range(item, extent)
             offset += start * stride if count else 0
             slices.append((count, step * stride))
-        else:
+        elif item is not Ellipsis:
             arrays.append(_places(item, extent, stride, axis, device))
-        order.append(item is not None and type(item) is not slice)
+        order.append(not (item is None or item is Ellipsis or type(item) is slice))
         axis += named
     shape = _joint([a.shape for a in arrays])
     first, last = order.index(True), len(order) - 1 - order[::-1].index(True)

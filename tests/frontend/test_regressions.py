@@ -25,6 +25,8 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "a sum of booleans as a boolean": lambda xp: xp.sum(xp.asarray([True, True]), dtype=xp.bool),
     "a product of no booleans as a boolean": lambda xp: xp.prod(xp.zeros((0, 2), dtype="bool"), dtype=xp.bool, axis=0),
     "a vecdot of booleans": lambda xp: xp.vecdot(xp.asarray([True, False]), xp.asarray([False, True])),
+    "dots of no axes keep index arrays apart": lambda xp: xp.reshape(xp.arange(12), (3, 4))[None, [0, 1], ..., [1, 2]],
+    "and integers too": lambda xp: xp.reshape(xp.arange(12), (3, 4))[None, 1, ..., [1, 2]],
 }
 REFUSALS: dict[str, Callable[[Any], Any]] = {
     "index arrays that do not broadcast": lambda xp: xp.zeros((3, 3))[xp.asarray([0, 1]), xp.asarray([0, 1, 2])],
