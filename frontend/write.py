@@ -36,7 +36,7 @@ def check_writable(view: View) -> None:
 
 
 def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
-    result = np.array(old)
+    result = np.array(old, order="C")
     start = result.reshape(-1)[view.offset :]
     np.lib.stride_tricks.as_strided(start, view.shape, tuple(s * result.itemsize for s in view.strides))[...] = value
     return result

@@ -26,6 +26,10 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "a product of no booleans as a boolean": lambda xp: xp.prod(xp.zeros((0, 2), dtype="bool"), dtype=xp.bool, axis=0),
     "a vecdot of booleans": lambda xp: xp.vecdot(xp.asarray([True, False]), xp.asarray([False, True])),
     "dots of no axes keep index arrays apart": lambda xp: xp.reshape(xp.arange(12), (3, 4))[None, [0, 1], ..., [1, 2]],
+    "a write into a turned complex copy": lambda xp: written(
+        xp.positive(xp.reshape(xp.asarray([1j, 2, 3, 4]), (2, 2)).T), 0, 5
+    ),
+    "a complex element tiled": lambda xp: xp.tile(xp.reshape(xp.asarray([1j]), (1, 1)), (3, 2)),
     "and integers too": lambda xp: xp.reshape(xp.arange(12), (3, 4))[None, 1, ..., [1, 2]],
 }
 REFUSALS: dict[str, Callable[[Any], Any]] = {

@@ -125,8 +125,8 @@ def _unclear(symbol: str, *sides: Any) -> bool:
     """Where there is nothing to compare: NumPy goes its own way, or none that is written down."""
     x, y = map(np.asarray, sides)
     kinds = {x.dtype.kind, y.dtype.kind}
-    if symbol == "**":  # integers to negative powers are an error that depends on the data
-        return kinds <= set("biu") and bool((y < 0).any())
+    if symbol == "**":  # NumPy has int8 for squares of booleans; integers to negative powers fail for some data only
+        return "b" in kinds or (kinds <= set("iu") and bool((y < 0).any()))
     if symbol in ("//", "floor_divide"):  # the standard says what inf // x is, NumPy says NaN
         return not (np.isfinite(x).all() and np.isfinite(y).all())
     return symbol in ("<", ">=") and "c" in kinds  # NumPy orders complex numbers
