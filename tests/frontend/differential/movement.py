@@ -61,7 +61,7 @@ def setitem(m: Machine, draw: Draw) -> None:
         m.make(f"{x.name}[{key!r}] = {scalar!r}", lambda xp, a: operator.setitem(a, on(xp, key, m.device), scalar), x)
         return
     y = pick(m, draw)
-    if not together(y.theirs.shape, target):
+    if not together(y.theirs.shape, target) or y.theirs.ndim > len(target):
         shape = tuple(e if draw(st.booleans()) else 1 for e in target)
         y = m.put(data(draw, draw(st.sampled_from([x.theirs.dtype.name, *DTYPES])), shape))
     if castable(y.theirs, x.theirs.dtype.name):
@@ -136,7 +136,7 @@ def rearrange(m: Machine, draw: Draw) -> None:
         f"xp.expand_dims({x.name}, axis={axis})": lambda xp, a: xp.expand_dims(a, axis=axis),
         f"xp.squeeze({x.name}, axis={axis})": lambda xp, a: xp.squeeze(a, axis=axis),
         f"xp.flip({x.name}, axis={axis})": lambda xp, a: xp.flip(a, axis=axis),
-        f"xp.flip({x.name})": lambda xp, a: xp.flip(a),
+        f"xp.flip({x.name})": lambda xp, a: xp.flip(a) if a.ndim else a[...],  # NumPy makes a scalar of an element
         f"xp.moveaxis({x.name}, {axis}, {other})": lambda xp, a: xp.moveaxis(a, axis, other),
         f"{x.name}.T": lambda xp, a: a.T,
         f"xp.unstack({x.name}, axis={axis})": lambda xp, a: _views(xp, a, axis),
