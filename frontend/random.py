@@ -218,7 +218,7 @@ class Generator:
         """
         target = a._device if isinstance(a, Array) else resolve(device)
         shape = _shape(size)
-        count = a.shape[axis_of(axis, a.ndim, "choice")] if isinstance(a, Array) else a.__index__()
+        count = a.shape[axis_of(axis, a.ndim, "choice")] if isinstance(a, Array) else integer(a, "choice", "a number")
         if count < 1 or (not replace and prod(shape) > count):
             raise ValueError(f"choice: {prod(shape)} cannot be drawn from {count}; with replace=True from any but none")
         if p is not None:
