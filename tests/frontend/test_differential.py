@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from tests.frontend.differential.drawing import new
 from tests.frontend.differential.machine import Machine
 from tests.frontend.differential.steps import STEPS
 
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of means over nothing
 MANY = int(os.environ.get("TILEWRIGHT_TEST_PROGRAMS", "0"))
 
 
