@@ -16,7 +16,7 @@ from tilewright.interop import Interop
 from tilewright.kernels.node import Node, View
 from tilewright.operators import Cell, operand, stored_as
 from tilewright.record import DEPTH
-from tilewright.transfer import HostArray, settled, upload
+from tilewright.transfer import HostArray, numbers, settled, upload
 from tilewright.views import in_order, whole
 from tilewright.write import check_writable, fitted
 
@@ -53,7 +53,7 @@ class Array(Interop):
         dtype = self._cell.value.dtype
         data = operand(value, self._device, "setitem")
         if data is None:
-            data = upload(np.asarray(value), dtype, self._device)
+            data = upload(numbers(value, "setitem", dtype), dtype, self._device)
         parts = indexing.items(key, self.ndim, self._plain)
         check_writable(layout(self))
         view = indexing.basic(layout(self), parts)

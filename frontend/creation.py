@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite, prod
 from typing import Any
 
 import numpy as np
 
 from tilewright import record
+from tilewright.arguments import integer, integers, number
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve
 from tilewright.dlpack import host_array, imported, is_elsewhere, taken
 from tilewright.dtypes import KINDS, default_float, default_int, name_of, narrow, object_of
+from tilewright.elementwise import one
 from tilewright.kernels.node import Node, View
-from tilewright.transfer import upload
+from tilewright.transfer import numbers, upload
 
 Shape = int | tuple[int, ...]
+MOST = (1 << 63) - 1
 
 
 def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Array:
@@ -30,6 +33,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     if isinstance(obj, Array):
         target = obj._device if device is None else resolve(device)
         name = obj._cell.value.dtype if dtype is None else name_of(dtype, target)
+        _check_real(obj._cell.value.dtype, name, "asarray")
         if target is obj._device and name == obj._cell.value.dtype:
             return obj.__copy__() if copy else obj
         if copy is False:
@@ -40,7 +44,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
         there = from_dlpack(obj, device=device, copy=copy is not False)
         return asarray(there, dtype=dtype, copy=False if copy is False else None)
     target = resolve(device)
-    data = _host(obj, copy)
+    data = _host(obj, copy, None if dtype is None else name_of(dtype, target))
     wanted = _wanted(obj, data, dtype, target)
     if copy is not False:
         return wrap(upload(data, wanted, target), target)
@@ -54,14 +58,14 @@ def array(obj: Any, dtype: Any = None, *, copy: bool = True, ndmin: int = 0, dev
     return x[(None,) * (ndmin - x.ndim)] if x.ndim < ndmin else x
 
 
-def _host(obj: Any, copy: bool | None) -> np.ndarray[Any, Any]:
+def _host(obj: Any, copy: bool | None, dtype: str | None) -> np.ndarray[Any, Any]:
     if hasattr(obj, "__dlpack__") and (copy is False or not hasattr(obj, "__array__")) and type(obj) is not np.ndarray:
         return host_array(obj, copy)
+    if copy is not False:
+        return numbers(obj, "asarray", dtype)
     try:
-        data = np.asarray(obj, copy=copy) if copy is False else np.asarray(obj)
+        data = np.asarray(obj, copy=False)
     except ValueError:
-        if copy is not False:
-            raise
         name = type(obj).__name__
         raise ValueError(f"asarray: {name} has no memory to share and needs a copy; leave out copy=False") from None
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
@@ -92,10 +96,9 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
     """`x` converted to `dtype`; `x` itself if that changes nothing and `copy` is False."""
-    target = resolve(device) if device is not None else x._device
+    target = resolve(device) if device is not None else one(x, "astype")._device
     name = name_of(dtype, target)
-    if KINDS[x._cell.value.dtype] == "c" and KINDS[name] != "c":
-        raise TypeError(f"astype: {x.dtype} does not convert to {name}; take real() or abs() first")
+    _check_real(x._cell.value.dtype, name, "astype")
     if target is not x._device:
         return astype(x.to_device(target.name), dtype, copy=False)
     if name == x._cell.value.dtype:
@@ -103,16 +106,18 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = N
     return wrap(record.cast(x.node(), name, target), target)
 
 
+def _check_real(source: str, target: str, op: str) -> None:
+    if KINDS[source] == "c" and KINDS[target] not in "c":
+        raise TypeError(f"{op}: {source} does not convert to {target}; take real() or abs() first")
+
+
 def shape_of(shape: Any, op: str) -> tuple[int, ...]:
     """A shape given as an integer or a sequence, as a tuple. Raises TypeError or ValueError."""
-    if isinstance(shape, (tuple, list)):
-        result = tuple(s.__index__() for s in shape)
-    elif hasattr(shape, "__index__"):
-        result = (shape.__index__(),)
-    else:
-        raise TypeError(f"{op}: a shape is an integer or a tuple of integers, not {shape!r}")
+    result = integers(shape, op, "an extent")
     if any(s < 0 for s in result):
         raise ValueError(f"{op}: the shape {result} has a negative extent")
+    if prod(result) > MOST:
+        raise ValueError(f"{op}: the shape {result} has more elements than can be counted in 64 bits")
     return result
 
 
@@ -121,13 +126,17 @@ def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: str | None
     target, extents = resolve(device), shape_of(shape, "full")
     if isinstance(fill_value, Array):
         value = fill_value if dtype is None else astype(fill_value, dtype)
+        if record.broadcast_shapes([value.shape, extents], "full") != extents:
+            raise ValueError(f"full: a fill value of shape {value.shape} does not broadcast to {extents}")
         return wrap(record.expand(value.node(), extents), value._device)
+    if type(fill_value) not in record.SCALARS and numbers(fill_value, "full").shape:
+        raise TypeError(f"full: the fill value must be a scalar or a tilewright array, not {fill_value!r}")
     name = _scalar_dtype(fill_value, target) if dtype is None else name_of(dtype, target)
     return wrap(record.filled(fill_value, extents, name, target), target)
 
 
 def _scalar_dtype(value: Any, device: Device) -> str:
-    return name_of(type(value) if type(value) in record.SCALARS else np.asarray(value).dtype, device)
+    return name_of(type(value) if type(value) in record.SCALARS else numbers(value, "full").dtype, device)
 
 
 def _constant(shape: Shape, value: int, dtype: Any, device: str | None, op: str) -> Array:
@@ -153,22 +162,23 @@ def empty(shape: Shape, *, dtype: Any = None, device: str | None = None) -> Arra
 
 def full_like(x: Array, /, fill_value: Any, *, dtype: Any = None, device: str | None = None) -> Array:
     """`fill_value` in the shape, and unless told otherwise the dtype and device, of `x`."""
-    return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
+    shape = one(x, "full_like").shape
+    return full(shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
 
 
 def zeros_like(x: Array, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """Zeros like `x`."""
-    return full_like(x, 0, dtype=dtype, device=device)
+    return full_like(one(x, "zeros_like"), 0, dtype=dtype, device=device)
 
 
 def ones_like(x: Array, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """Ones like `x`."""
-    return full_like(x, 1, dtype=dtype, device=device)
+    return full_like(one(x, "ones_like"), 1, dtype=dtype, device=device)
 
 
 def empty_like(x: Array, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """An array like `x`, to be written to."""
-    return full_like(x, 0, dtype=dtype, device=device)
+    return full_like(one(x, "empty_like"), 0, dtype=dtype, device=device)
 
 
 def iota(count: int, device: Device) -> Node:
@@ -192,6 +202,8 @@ def arange(
     start, stop = (0, start) if stop is None else (start, stop)
     if step == 0:
         raise ValueError("arange: the step must not be 0")
+    if not all(isfinite(number(v, "arange", "a bound or step")) for v in (start, stop, step)):
+        raise ValueError(f"arange: from {start} to {stop} in steps of {step} takes no finite number of steps")
     whole_numbers = all(isinstance(v, int) or hasattr(v, "__index__") for v in (start, stop, step))
     name = name_of(int if whole_numbers else float, target) if dtype is None else name_of(dtype, target)
     count = max(ceil((stop - start) / step), 0)
@@ -210,7 +222,7 @@ def linspace(
 ) -> Array:
     """`num` evenly spaced numbers from `start` to `stop`, which is left out unless `endpoint`."""
     target = resolve(device)
-    if num < 0:
+    if integer(num, "linspace", "the number of samples") < 0:
         raise ValueError(f"linspace: the number of samples, {num}, must not be negative")
     name = default_float(target) if dtype is None else name_of(dtype, target)
     if dtype is None and (isinstance(start, complex) or isinstance(stop, complex)):
@@ -234,7 +246,7 @@ def _grid(shape: tuple[int, ...], device: Device) -> tuple[Node, Node]:
 
 def _diagonal(k: int, shape: tuple[int, ...]) -> int:
     """The number `k` of a diagonal; what lies outside the matrix, however far, as the first outside."""
-    return max(-shape[0], min(k.__index__(), shape[1]))
+    return max(-shape[0], min(k, shape[1]))
 
 
 def eye(
@@ -244,15 +256,16 @@ def eye(
     target = resolve(device)
     name = default_float(target) if dtype is None else name_of(dtype, target)
     shape = shape_of((n_rows, n_rows if n_cols is None else n_cols), "eye")
+    k = integer(k, "eye", "the diagonal")
     row, column = _grid(shape, target)
     node = record.binary("eq", record.binary("add", row, _diagonal(k, shape), target), column, target)
     return wrap(record.cast(node, name, target), target)
 
 
 def _triangle(x: Array, op: str, k: int, name: str) -> Array:
-    if x.ndim < 2:
+    if one(x, name).ndim < 2:
         raise ValueError(f"{name}: a matrix needs at least 2 axes, the shape is {x.shape}")
-    device = x._device
+    device, k = x._device, integer(k, name, "the diagonal")
     row, column = _grid(x.shape[-2:], device)
     kept = record.binary(op, column, record.binary("add", row, _diagonal(k, x.shape[-2:]), device), device)
     zero = False if x._cell.value.dtype == "bool" else 0
@@ -273,6 +286,8 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     """Coordinate arrays over the grid of 1-dimensional `arrays`, of equal shape."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    if any(one(x, "meshgrid").ndim > 1 for x in arrays):
+        raise ValueError(f"meshgrid: arrays of one axis are needed, the shapes are {[x.shape for x in arrays]}")
     order = [1, 0, *range(2, len(arrays))] if indexing == "xy" and len(arrays) > 1 else list(range(len(arrays)))
     shape = tuple(arrays[k].size for k in order)
     result = []

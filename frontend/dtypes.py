@@ -53,6 +53,8 @@ def name_of(dtype: Any, device: Device | None = None) -> str:
         return "bool"
     name = _NAMES.get(dtype)
     if name is None:
+        if dtype is None:  # NumPy's name for float64
+            raise TypeError("None is not a dtype; name one, such as float32")
         try:
             name = "bfloat16" if dtype == "bfloat16" else np.dtype(dtype).name
         except TypeError:

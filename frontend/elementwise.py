@@ -127,12 +127,17 @@ def reciprocal(x: Array, /) -> Array:
 
 
 def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
-    """`x` held between `min` and `max`, scalars or arrays that broadcast; None leaves a side open. NaN stays."""
+    """`x` held between `min` and `max`, scalars or arrays that broadcast; None leaves a side open. NaN stays.
+
+    A Python integer that the dtype of `x` cannot hold, on the side where it bounds nothing, leaves that side open.
+    """
     result = one(x, "clip")
+    dtype = x._cell.value.dtype
     for op, bound in (("max", min), ("min", max)):
-        if bound is not None:
-            node = record.binary(op, result.node(), node_of(bound, x._device, "clip"), x._device)
-            result = wrap(node, x._device)
+        if bound is None or (type(bound) is int and record.beyond(bound, dtype) == {"max": -1, "min": 1}[op]):
+            continue
+        node = record.binary(op, result.node(), node_of(bound, x._device, "clip"), x._device)
+        result = wrap(node, x._device)
     return result.__copy__() if result is x else result
 
 

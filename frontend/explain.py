@@ -37,6 +37,8 @@ class Explanation(tuple[Group, ...]):
 
 def explain(*arrays: Array) -> Explanation:
     """The groups that evaluating `arrays` would launch on their device. Kernels may be compiled, none is run."""
+    if not arrays or any(type(x) is not Array for x in arrays):
+        raise TypeError(f"explain: tilewright arrays are needed, not {', '.join(type(x).__name__ for x in arrays)}")
     device = arrays[0]._device
     graph = Graph([node for node in (x.node() for x in arrays) if node.op != "buffer"])
     if not graph.roots:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.arguments import integer, number
 from tilewright.array import Array
 from tilewright.creation import asarray
 from tilewright.devices import resolve
 from tilewright.dtypes import default_float, name_of
 from tilewright.elementwise import one
-from tilewright.manipulation import axes_of, roll
+from tilewright.manipulation import axes_of, axis_of, roll
 from tilewright.searching import on_host
 
 _NORMS = ("backward", "ortho", "forward")
@@ -21,7 +22,8 @@ _NORMS = ("backward", "ortho", "forward")
 def _line(name: str) -> Callable[..., Array]:
     def function(x: Array, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
         _check(norm, name)
-        return on_host(name, lambda d: getattr(np.fft, name)(d, n=n, axis=axis, norm=norm), one(x, name))
+        along, count = axis_of(axis, one(x, name).ndim, name), None if n is None else _samples(n, name)
+        return on_host(name, lambda d: getattr(np.fft, name)(d, n=count, axis=along, norm=norm), x)
 
     return _named(function, name, "along one axis")
 
@@ -31,8 +33,13 @@ def _space(name: str) -> Callable[..., Array]:
         x: Array, /, *, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str = "backward"
     ) -> Array:
         _check(norm, name)
-        over = tuple(range(x.ndim))[-len(s) :] if axes is None and s is not None else axes
-        return on_host(name, lambda d: getattr(np.fft, name)(d, s=s, axes=over, norm=norm), one(x, name))
+        ndim = one(x, name).ndim
+        counts = None if s is None else tuple([n if n == -1 else _samples(n, name) for n in s])  # -1: as many as are
+        over = tuple(range(ndim))[-len(counts) :] if axes is None and counts is not None else axes
+        chosen = None if over is None else tuple([axis_of(a, ndim, name) for a in over])
+        if counts is not None and chosen is not None and len(counts) != len(chosen):
+            raise ValueError(f"{name}: {len(counts)} lengths do not fit {len(chosen)} axes of shape {x.shape}")
+        return on_host(name, lambda d: getattr(np.fft, name)(d, s=counts, axes=chosen, norm=norm), x)
 
     return _named(function, name, "along several axes")
 
@@ -48,21 +55,34 @@ def _check(norm: str, name: str) -> None:
         raise ValueError(f"{name}: norm is one of {', '.join(_NORMS)}, not {norm!r}")
 
 
+def _samples(n: Any, name: str) -> int:
+    if integer(n, name, "the number of samples") < 1:
+        raise ValueError(f"{name}: the number of samples, {n}, must be at least 1")
+    return integer(n, name, "the number of samples")
+
+
 fft, ifft, rfft, irfft = _line("fft"), _line("ifft"), _line("rfft"), _line("irfft")
 hfft, ihfft = _line("hfft"), _line("ihfft")
 fftn, ifftn, rfftn, irfftn = _space("fftn"), _space("ifftn"), _space("rfftn"), _space("irfftn")
 
 
+def _spacing(d: Any, name: str) -> None:
+    if number(d, name, "the spacing") == 0:
+        raise ValueError(f"{name}: the spacing of the samples must not be 0")
+
+
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Array:
     """The frequencies of the bins of `fft` for `n` samples `d` apart."""
     name = default_float(resolve(device)) if dtype is None else name_of(dtype, resolve(device))
-    return asarray(np.fft.fftfreq(n, d), dtype=name, device=device)
+    _spacing(d, "fftfreq")
+    return asarray(np.fft.fftfreq(_samples(n, "fftfreq"), d), dtype=name, device=device)
 
 
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Array:
     """The frequencies of the bins of `rfft` for `n` samples `d` apart."""
     name = default_float(resolve(device)) if dtype is None else name_of(dtype, resolve(device))
-    return asarray(np.fft.rfftfreq(n, d), dtype=name, device=device)
+    _spacing(d, "rfftfreq")
+    return asarray(np.fft.rfftfreq(_samples(n, "rfftfreq"), d), dtype=name, device=device)
 
 
 def fftshift(x: Array, /, *, axes: int | tuple[int, ...] | None = None) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 from operator import index as to_int
+from types import EllipsisType
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -19,12 +20,13 @@ from tilewright.transfer import HostArray, host, read, upload
 from tilewright.views import Shape, whole
 from tilewright.write import fitted
 
-Item = int | slice | None | Node | HostArray
+Item = int | slice | EllipsisType | None | Node | HostArray
 
 
 def items(key: Any, ndim: int, plain: Callable[[Any], Any]) -> tuple[Item, ...]:
     """An index as items that together name all `ndim` axes; the ellipsis is written out. Raises IndexError.
 
+    An ellipsis of no axes stays where it keeps two arrays apart, which decides where their axes go.
     `plain` turns the caller's own array type into nodes.
     """
     listed = [_item(plain(k)) for k in (key if isinstance(key, tuple) else (key,))]
@@ -35,7 +37,10 @@ def items(key: Any, ndim: int, plain: Callable[[Any], Any]) -> tuple[Item, ...]:
     if used > ndim:
         raise IndexError(f"too many indices: the array has {ndim} axes, the index names {used}")
     at = dots[0] if dots else len(listed)
-    return (*listed[:at], *(slice(None),) * (ndim - used), *listed[at + 1 :])
+    before, after = listed[:at], listed[at + 1 :]
+    if used == ndim and _placed(before) and _placed(after) and any(isinstance(k, (Node, np.ndarray)) for k in listed):
+        return (*before, Ellipsis, *after)
+    return (*before, *(slice(None),) * (ndim - used), *after)
 
 
 def _item(item: Any) -> Any:
@@ -58,9 +63,14 @@ def _item(item: Any) -> Any:
 
 def _consumed(item: Any) -> int:
     """How many axes an item names."""
-    if item is None:
+    if item is None or item is Ellipsis:
         return 0
     return len(item.shape) if isinstance(item, (Node, np.ndarray)) and _is_mask(item) else 1
+
+
+def _placed(key: Sequence[Item]) -> bool:
+    """Whether there is an array, or an integer that counts as one beside others."""
+    return any(isinstance(k, (int, Node, np.ndarray)) for k in key)
 
 
 def _is_mask(item: Any) -> TypeGuard[Node | HostArray]:
@@ -146,14 +156,22 @@ def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node
             start, count, step = _range(item, extent)
             offset += start * stride if count else 0
             slices.append((count, step * stride))
-        else:
+        elif item is not Ellipsis:
             arrays.append(_places(item, extent, stride, axis, device))
-        order.append(item is not None and type(item) is not slice)
+        order.append(not (item is None or item is Ellipsis or type(item) is slice))
         axis += named
-    shape = broadcast_shapes([a.shape for a in arrays], "getitem")
+    shape = _joint([a.shape for a in arrays])
     first, last = order.index(True), len(order) - 1 - order[::-1].index(True)
     front = first if all(order[first : last + 1]) else 0  # arrays apart from each other: their axes come first
     return _gathered(value, offset, slices, front, arrays, shape, device)
+
+
+def _joint(shapes: list[Shape]) -> Shape:
+    """The shape to which the arrays of a key broadcast. Raises IndexError, as NumPy does for keys."""
+    try:
+        return broadcast_shapes(shapes, "getitem")
+    except ValueError as error:
+        raise IndexError(str(error)) from None
 
 
 def _gathered(
@@ -252,8 +270,8 @@ def scatter(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node
         given = values[len(nodes)] if isinstance(value, Node) else value
         try:
             result[rebuilt(values[: len(nodes)])] = given
-        except (IndexError, ValueError) as error:
-            raise type(error)(f"setitem: {error}") from None
+        except TypeError as error:  # so NumPy calls a value of two axes or more for the elements of a mask
+            raise ValueError(str(error)) from None
         return result
 
     extra = [value] if isinstance(value, Node) else []

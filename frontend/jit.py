@@ -34,6 +34,8 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     Writing into an argument inside the function writes into the caller's array. Raises TracedValueError where the
     function needs an array's value (bool(), float(), a mask, an operation that the host must do).
     """
+    if not callable(function):
+        raise TypeError(f"jit: a function is needed, not {type(function).__name__}")
     recordings: dict[Any, _Recording] = {}
     plain: dict[Any, _Recording] = {}  # the same, for arguments that are all arrays with memory of their own
     lock = threading.RLock()

@@ -11,6 +11,7 @@ import numpy as np
 from tilewright import elementwise as ew
 from tilewright import statistical as st
 from tilewright import tall
+from tilewright.arguments import integer
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.creation import astype
 from tilewright.dtypes import HALVES, KINDS, floating, object_of, promote
@@ -19,6 +20,7 @@ from tilewright.kernels.node import View
 from tilewright.manipulation import axes_of, axis_of, matrix_transpose, moveaxis, permute_dims, reshape
 from tilewright.operators import apply
 from tilewright.searching import on_host
+from tilewright.transfer import numbers
 
 __all__ = [
     "cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matmul", "matrix_norm",
@@ -87,11 +89,15 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Array:
     """Sum of products over pairs of axes: the last and first `axes`, or the pairs named. One matmul."""
     one(x1, "tensordot"), one(x2, "tensordot")
-    if isinstance(axes, int):
+    if not isinstance(axes, (tuple, list)):
+        if not 0 <= integer(axes, "tensordot", "the number of axes") <= min(x1.ndim, x2.ndim):
+            raise ValueError(f"tensordot: shapes {x1.shape} and {x2.shape} have no {axes} axes to sum over")
         first, second = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
     else:
         first = tuple(axis_of(a, x1.ndim, "tensordot") for a in axes[0])
         second = tuple(axis_of(a, x2.ndim, "tensordot") for a in axes[1])
+        if len(set(first)) < len(first) or len(set(second)) < len(second):
+            raise ValueError(f"tensordot: axes {axes} name one axis twice")
     if [x1.shape[a] for a in first] != [x2.shape[a] for a in second]:
         raise ValueError(f"tensordot: shapes {x1.shape} and {x2.shape} do not fit along {first} and {second}")
     left = tuple(a for a in range(x1.ndim) if a not in first)
@@ -113,6 +119,7 @@ def outer(x1: Array, x2: Array, /) -> Array:
 def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     """The `offset`-th diagonals of a stack of matrices: a view."""
     _matrices(x, "diagonal")
+    offset = integer(offset, "diagonal", "the offset")
     shape, strides, start = layout(x)
     rows, columns = shape[-2:]
     down, right = strides[-2:]
@@ -145,6 +152,8 @@ def vector_norm(
     if x._cell.value.dtype in HALVES:  # squares of large ones are beyond them
         return astype(vector_norm(astype(x, "float32"), axis=axis, keepdims=keepdims, ord=ord), x.dtype)
     size = ew.abs(_floats(x))
+    if not isinstance(ord, (int, float)):
+        raise ValueError(f"vector_norm: there is no norm of order {ord!r}")
     if ord == inf:
         return st.max(size, axis=axes, keepdims=keepdims)
     if ord == -inf:
@@ -176,7 +185,7 @@ def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Arr
 def matrix_power(x: Array, n: int, /) -> Array:
     """Each square matrix multiplied by itself `n` times; its inverse where `n` is negative."""
     _matrices(x, "matrix_power", square=True)
-    if n <= 0:
+    if integer(n, "matrix_power", "the power") <= 0:
         return on_host("matrix_power", lambda d: np.linalg.matrix_power(d, n), x)
     result, square = None, x
     while n:
@@ -244,13 +253,13 @@ def inv(x: Array, /) -> Array:
 
 def pinv(x: Array, /, *, rtol: Any = None) -> Array:
     """The pseudo-inverse of each matrix; singular values below `rtol` times the largest count as 0."""
-    limit: Any = None if rtol is None else np.asarray(rtol)
+    limit: Any = None if rtol is None else numbers(rtol, "pinv")
     return _hosted("pinv", lambda d: np.linalg.pinv(d, rtol=limit), False, x)
 
 
 def matrix_rank(x: Array, /, *, rtol: Any = None) -> Array:
     """The number of singular values above `rtol` times the largest, of each matrix."""
-    limit: Any = None if rtol is None else np.asarray(rtol)
+    limit: Any = None if rtol is None else numbers(rtol, "matrix_rank")
     return _hosted("matrix_rank", lambda d: np.asarray(np.linalg.matrix_rank(d, rtol=limit)), False, x)
 
 
@@ -283,11 +292,13 @@ def svdvals(x: Array, /) -> Array:
 def solve(x1: Array, x2: Array, /) -> Array:
     """The solution of x1 @ x = x2 for each square matrix; a 1-dimensional `x2` is one right side."""
     _matrices(x1, "solve", square=True)
+    if one(x2, "solve").ndim == 0 or x2.shape[-2 if x2.ndim > 1 else 0] != x1.shape[-1]:
+        raise ValueError(f"solve: shapes {x1.shape} and {x2.shape} do not fit: {x1.shape[-1]} unknowns")
     return on_host("solve", np.linalg.solve, _floats(x1), _floats(one(x2, "solve")))
 
 
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Cross products of the vectors of 3 elements along `axis`."""
-    if one(x1, "cross").shape[axis] != 3 or one(x2, "cross").shape[axis] != 3:
+    if any(one(x, "cross").shape[axis_of(axis, x.ndim, "cross")] != 3 for x in (x1, x2)):
         raise ValueError(f"cross: axis {axis} must have 3 elements, the shapes are {x1.shape} and {x2.shape}")
     return on_host("cross", lambda a, b: np.linalg.cross(a, b, axis=axis), x1, x2)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
+from tilewright.arguments import integer, integers, sequence
 from tilewright.array import Array, layout, permuted, viewed, wrap
 from tilewright.creation import astype, shape_of
 from tilewright.dtypes import KINDS, narrow, object_of, promote
@@ -19,8 +20,8 @@ from tilewright.write import written
 
 
 def axis_of(axis: int, ndim: int, op: str) -> int:
-    """`axis` counted from the front. Raises ValueError if there is no such axis."""
-    number = axis.__index__()
+    """`axis` counted from the front. Raises AxisError (a ValueError, an IndexError) if there is none, TypeError."""
+    number = axis if type(axis) is int else integer(axis, op, "an axis")
     if not -ndim <= number < ndim:
         raise np.exceptions.AxisError(f"{op}: axis {number} is out of bounds for an array of {ndim} axes")
     return number % ndim
@@ -42,8 +43,8 @@ def reshape(x: Array, /, shape: Any, *, copy: bool | None = None) -> Array:
 
     A view where strides can say it (and `copy` is not True), else a copy. Raises ValueError where the sizes differ.
     """
-    wanted = tuple(s.__index__() for s in shape) if isinstance(shape, (tuple, list)) else (shape.__index__(),)
     size = one(x, "reshape").size
+    wanted = integers(shape, "reshape", "an extent")
     if wanted.count(-1) == 1:
         rest = prod(s for s in wanted if s != -1)
         filled = size // rest if rest and size % rest == 0 else -2
@@ -60,9 +61,10 @@ def reshape(x: Array, /, shape: Any, *, copy: bool | None = None) -> Array:
 
 def permute_dims(x: Array, /, axes: Sequence[int]) -> Array:
     """A view with axis k taken from axis `axes[k]` of `x`."""
-    order = tuple(axis_of(a, one(x, "permute_dims").ndim, "permute_dims") for a in axes)
+    ndim = one(x, "permute_dims").ndim
+    order = tuple(axis_of(a, ndim, "permute_dims") for a in integers(axes, "permute_dims", "an axis"))
     if sorted(order) != list(range(x.ndim)):
-        raise ValueError(f"permute_dims: axes {tuple(axes)} are no permutation of {x.ndim} axes")
+        raise ValueError(f"permute_dims: axes {axes} are no permutation of {x.ndim} axes")
     return permuted(x, order)
 
 
@@ -117,7 +119,7 @@ def broadcast_to(x: Array, /, shape: Any) -> Array:
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape to which all of `shapes` broadcast. Raises ValueError."""
-    return record.broadcast_shapes(shapes or [()], "broadcast_shapes")
+    return record.broadcast_shapes([shape_of(s, "broadcast_shapes") for s in shapes] or [()], "broadcast_shapes")
 
 
 def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
@@ -128,7 +130,7 @@ def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
 
 def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
     """The arrays one after the other along `axis`, or all flattened where it is None. Dtypes promote."""
-    parts = [one(x, "concat") for x in arrays]
+    parts = [one(x, "concat") for x in sequence(arrays, "concat")]
     if not parts:
         raise ValueError("concat: at least one array is needed")
     if axis is None:
@@ -156,7 +158,7 @@ def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
 
 def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
     """The arrays, all of one shape, along a new axis."""
-    parts = [one(x, "stack") for x in arrays]
+    parts = [one(x, "stack") for x in sequence(arrays, "stack")]
     if not parts or any(x.shape != parts[0].shape for x in parts):
         shapes = ", ".join(str(x.shape) for x in parts)
         raise ValueError(f"stack: arrays of one shape are needed, not {shapes or 'none'}")
@@ -190,14 +192,16 @@ def repeat(x: Array, repeats: int | Array, /, *, axis: int | None = None) -> Arr
     flat = reshape(one(x, "repeat"), (-1,)) if axis is None else x
     along = axis_of(axis or 0, flat.ndim, "repeat")
     before, extent, after = flat.shape[:along], flat.shape[along], flat.shape[along + 1 :]
-    if isinstance(repeats, int):
+    if isinstance(repeats, int):  # one count for all
         if repeats < 0:
             raise ValueError(f"repeat: the count {repeats} must not be negative")
         wide = broadcast_to(expand_dims(flat, along + 1), (*before, extent, repeats, *after))
         return reshape(wide, (*before, extent * repeats, *after), copy=True)
     counts = np.asarray(repeats)
-    if counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.size not in (1, extent) or (counts < 0).any():
-        raise ValueError(f"repeat: counts of shape {counts.shape}, dtype {counts.dtype} do not fit {extent} elements")
+    if counts.dtype.kind not in "iu":
+        raise TypeError(f"repeat: counts must be integers, not {counts.dtype}")
+    if counts.ndim > 1 or counts.size not in (1, extent) or (counts < 0).any():
+        raise ValueError(f"repeat: counts {counts.tolist()} do not fit {extent} elements; one each, not negative")
     places = np.repeat(np.arange(extent), counts)
     return flat[(*(slice(None),) * along, places)]
 
@@ -205,11 +209,12 @@ def repeat(x: Array, repeats: int | Array, /, *, axis: int | None = None) -> Arr
 def roll(x: Array, /, shift: Any, *, axis: Any = None) -> Array:
     """Elements moved on by `shift` along the axes (of the flattened array where None); what falls off comes back."""
     if axis is None:
-        if not isinstance(shift, int):
+        if isinstance(shift, (tuple, list)):
             raise ValueError("roll: several shifts need as many axes")
         return reshape(roll(reshape(one(x, "roll"), (-1,)), shift, axis=0), x.shape)
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    steps = integers(shift, "roll", "a shift")
+    shifts = steps if isinstance(shift, (tuple, list)) else steps * len(axes)
     if len(axes) != len(shifts):
         raise ValueError(f"roll: {len(shifts)} shifts do not fit {len(axes)} axes")
     result = one(x, "roll")
@@ -225,9 +230,11 @@ def roll(x: Array, /, shift: Any, *, axis: Any = None) -> Array:
 def diff(x: Array, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Array:
     """The `n`-th difference of neighbours along `axis`, after arrays are put in front or behind."""
     along = axis_of(axis, one(x, "diff").ndim, "diff")
-    if n < 0:
+    if integer(n, "diff", "the order") < 0:
         raise ValueError(f"diff: the order {n} must not be negative")
-    parts = [p for p in (prepend, x, append) if p is not None]
+    parts = [one(p, "diff") for p in (prepend, x, append) if p is not None]
+    if any(p.ndim != x.ndim for p in parts):
+        raise ValueError(f"diff: prepend and append need the {x.ndim} axes of the array")
     result = concat(parts, axis=along) if len(parts) > 1 else x
     before = (slice(None),) * along
     for _ in range(n):

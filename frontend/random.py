@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
+from tilewright.arguments import integer
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device
 from tilewright.creation import asarray, astype, shape_of
@@ -169,12 +170,12 @@ class Generator:
         Each has its probability up to 2**-64. Raises ValueError for an empty range or one that `dtype` cannot hold.
         """
         target = resolve(device)
-        start, stop = (0, low.__index__()) if high is None else (low.__index__(), high.__index__())
+        start, stop = (integer(v, "integers", "a bound") for v in ((0, low) if high is None else (low, high)))
         stop += endpoint
         name = default_int(target) if dtype is None else name_of(dtype, target)
         if KINDS[name] not in "iu":
             raise TypeError(f"integers: {name} is not an integer dtype")
-        if start >= stop or not (record.in_range(start, name) and record.in_range(stop - 1, name)):
+        if start >= stop or record.beyond(start, name) or record.beyond(stop - 1, name):
             raise ValueError(f"integers: the range from {start} to {stop - 1} is empty or does not fit {name}")
         shape, span = _shape(size), stop - start
         bound = [Node("const", (), span >> 32 * k & _WORD - 1, (), "uint32") for k in range(2)]
@@ -217,7 +218,7 @@ class Generator:
         """
         target = a._device if isinstance(a, Array) else resolve(device)
         shape = _shape(size)
-        count = a.shape[axis_of(axis, a.ndim, "choice")] if isinstance(a, Array) else a.__index__()
+        count = a.shape[axis_of(axis, a.ndim, "choice")] if isinstance(a, Array) else integer(a, "choice", "a number")
         if count < 1 or (not replace and prod(shape) > count):
             raise ValueError(f"choice: {prod(shape)} cannot be drawn from {count}; with replace=True from any but none")
         if p is not None:

@@ -99,13 +99,13 @@ def const(value: Any, dtype: str, op: str = "full") -> Node:
     """A scalar of that dtype. Raises OverflowError for an integer that it cannot hold, TypeError for a complex one."""
     kind = KINDS[dtype]
     if kind in "iu":
-        value = int(value)
-        if not in_range(value, dtype):
+        value = _converted(int, value, dtype, op)
+        if beyond(value, dtype):
             raise OverflowError(f"{op}: Python integer {value} does not fit {dtype}")
     elif kind == "f":
         if isinstance(value, complex):
             raise TypeError(f"{op}: a complex number does not fit {dtype}")
-        value = float(value)
+        value = _converted(float, value, dtype, op)
         if dtype in ("float16", "bfloat16") or abs(value) > 3.4e38:
             with np.errstate(over="ignore"):
                 value = float(object_of(dtype).type(value))
@@ -114,17 +114,27 @@ def const(value: Any, dtype: str, op: str = "full") -> Node:
     return Node("const", (), value, (), dtype)
 
 
-def in_range(value: int, dtype: str) -> bool:
-    """Whether an integer dtype holds `value`."""
+def _converted(kind: Any, value: Any, dtype: str, op: str) -> Any:
+    try:
+        return kind(value)
+    except (ValueError, OverflowError, TypeError) as error:  # NaN and infinity are no integers; what is no number
+        raise type(error)(f"{op}: {value!r} does not fit {dtype}") from None
+
+
+def beyond(value: int, dtype: str) -> int:
+    """1 if `value` is above all that an integer dtype holds, -1 if below, else 0; 0 for other dtypes."""
+    if KINDS[dtype] not in "iu":
+        return 0
     bits = object_of(dtype).itemsize * 8
-    return 0 <= value < 1 << bits if KINDS[dtype] == "u" else -(1 << bits - 1) <= value < 1 << bits - 1
+    low, high = (0, 1 << bits) if KINDS[dtype] == "u" else (-(1 << bits - 1), 1 << bits - 1)
+    return (value >= high) - (value < low)
 
 
-def filled(value: Any, shape: Shape, dtype: str, device: Device) -> Node:
+def filled(value: Any, shape: Shape, dtype: str, device: Device, op: str = "full") -> Node:
     """`value` everywhere, in no memory until it is needed."""
     if KINDS[dtype] == "c":
         return upload(np.full(shape, value), dtype, device)
-    node = const(value, dtype)
+    node = const(value, dtype, op)
     return node if shape == () else Node("view", (node,), View(shape, (0,) * len(shape), 0), shape, dtype)
 
 
@@ -233,7 +243,7 @@ def _with_scalar(op: str, node: Node, scalar: Any, device: Device, scalar_first:
     if KINDS[rule.compute] == "c":
         oracle = OPS[op].oracle
         return host(title(op), lambda x: oracle(scalar, x) if scalar_first else oracle(x, scalar), [node], device)
-    if KINDS[rule.compute] in "iu" and op in _COMPARE and not in_range(int(scalar), rule.compute):
+    if op in _COMPARE and KINDS[rule.compute] in "iu" and beyond(int(scalar), rule.compute):
         swapped = (scalar > 0) == scalar_first and op not in ("eq", "ne")
         return filled(_ABOVE[op] ^ swapped, node.shape, "bool", device)
     fixed = const(scalar, rule.compute, title(op))

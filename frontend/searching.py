@@ -81,6 +81,8 @@ def searchsorted(x1: Array, x2: Array | float, /, *, side: str = "left", sorter:
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is 'left' or 'right', not {side!r}")
     find: Callable[..., Any] = np.searchsorted
+    if one(x1, "searchsorted").ndim != 1:
+        raise ValueError(f"searchsorted: the sorted array needs one axis, its shape is {x1.shape}")
     if sorter is not None:
         x1 = take(x1, sorter)
     if isinstance(x2, (int, float)):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
+from tilewright.arguments import number
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.backends.protocol import Device
 from tilewright.creation import iota
@@ -75,7 +76,11 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
         target = source if source in ("int64", "uint64") else wide
     else:
         target = source
-    if KINDS[target] == "c" or KINDS[source] == "c":
+    if target == "bool":  # in the arithmetic of booleans a sum is any, a product all
+        return reduced(_cast(x, "bool", device), "max" if name == "sum" else "min", axes, keepdims)
+    if KINDS[source] == "c" and KINDS[target] != "c":
+        raise TypeError(f"{title}: {source} does not convert to {target}; take real() or abs() first")
+    if KINDS[target] == "c":
         function = np.sum if name == "sum" else np.prod
         return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
     compute = "float32" if target in HALVES else target  # halves add up in float32
@@ -149,6 +154,11 @@ def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> 
     return _summed(truths, "sum", "count_nonzero", axis, None, keepdims)
 
 
+def _spread_dtype(x: Array, title: str) -> str:
+    """The dtype of a variance: that of the mean, but real."""
+    return {"complex64": "float32", "complex128": "float64"}.get(target := _mean_dtype(x, title), target)
+
+
 def _mean_dtype(x: Array, title: str) -> str:
     """The dtype of a mean: that of `x`, or NumPy's for integers, float64."""
     source = one(x, title)._cell.value.dtype
@@ -175,9 +185,10 @@ def _divided(x: Array, count: float) -> Array:
 
 def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: bool) -> Array:
     target, axes = _mean_dtype(x, title), axes_of(axis, x.ndim, title)
-    if KINDS[target] == "c":
+    if KINDS[target] == "c":  # of squared distances, so real
         return _on_host(title, x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
     count = prod(x.shape[a] for a in axes)
+    number(correction, title, "the correction")
     wide = _wide(x, target)
     apart = wide - _divided(reduced(wide, "sum", axes, True), count)
     total = reduced(apart * apart, "sum", axes, keepdims)
@@ -187,14 +198,14 @@ def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: boo
 
 def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Variance over `axis`, in two passes; divided by the count less `correction`."""
-    return _cast(_variance(x, "var", axis, correction, keepdims), _mean_dtype(x, "var"), x._device)
+    return _cast(_variance(x, "var", axis, correction, keepdims), _spread_dtype(x, "var"), x._device)
 
 
 def std(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over `axis`: the root of `var`."""
     variance = _variance(x, "std", axis, correction, keepdims)
     root = _mapped(variance, lambda node: record.unary("sqrt", node, x._device))
-    return _cast(root, _mean_dtype(x, "std"), x._device)
+    return _cast(root, _spread_dtype(x, "std"), x._device)
 
 
 def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:

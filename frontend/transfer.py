@@ -19,6 +19,7 @@ from tilewright.realize import become_leaf, realize
 from tilewright.views import row_major
 
 HostArray = np.ndarray[Any, Any]
+_REFUSALS = (np.linalg.LinAlgError, IndexError, OverflowError, ZeroDivisionError, ValueError, TypeError)
 
 
 class Memory:
@@ -31,6 +32,25 @@ class Memory:
         host: Any = leaf.buffer and leaf.buffer.host
         data = (host.__array_interface__["data"][0], not writable)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
+
+
+def numbers(obj: Any, op: str, dtype: str | None = None) -> HostArray:
+    """Numbers, nested lists of them or anything with NumPy's array protocol as a NumPy array, of `dtype` if given.
+
+    Raises TypeError for what is not numeric, ValueError for ragged lists, OverflowError for a Python integer that
+    `dtype` cannot hold.
+    """
+    try:
+        data = np.asarray(obj)
+        if data.dtype.kind in "biufc" and dtype is not None and not hasattr(obj, "dtype"):
+            data = np.asarray(obj, dtype=object_of(dtype))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise type(error)(f"{op}: {error}") from None
+    if data.dtype == object and data.size and all(isinstance(v, int) for v in data.flat):
+        raise OverflowError(f"{op}: a Python integer does not fit {dtype or '64 bits'}")
+    if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
+        raise TypeError(f"{op}: {type(obj).__name__} of dtype {data.dtype} is not numeric")
+    return data
 
 
 def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Node:
@@ -113,7 +133,7 @@ def strided(data: HostArray, view: View, writable: bool) -> HostArray:
     """`view` onto C-contiguous `data`, in the same memory."""
     if view.size == 0:
         return np.empty(view.shape, data.dtype)
-    start = data.reshape(-1)[view.offset :]
+    start = np.ascontiguousarray(data).reshape(-1)[view.offset :]  # a broadcast reshapes to a line of one element
     strides = tuple(s * data.itemsize for s in view.strides)
     return np.lib.stride_tricks.as_strided(start, view.shape, strides, writeable=writable)
 
@@ -124,8 +144,13 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
     A tuple of arrays gives a tuple of nodes.
     """
     arrays = [read(node, device) for node in nodes]
-    with np.errstate(all="ignore"):
-        result = function(*arrays)
+    try:
+        with np.errstate(all="ignore"):
+            result = function(*arrays)
+    except _REFUSALS as error:
+        kind = next(k for k in _REFUSALS if isinstance(error, k))  # NumPy's own subclasses take other arguments
+        operands = ", ".join(f"{n.dtype}{list(n.shape)}" for n in nodes)
+        raise kind(f"{name}: {error} (for {operands} on {device.name})") from error
     moved = sum(a.nbytes for a in arrays)
     parts = [np.asarray(part) for part in result] if isinstance(result, tuple) else [np.asarray(result)]
     moved += sum(p.nbytes for p in parts)

@@ -77,4 +77,4 @@ def shows_all(view: View, shape: Shape) -> bool:
 @lru_cache(maxsize=4096)
 def overlaps(view: View) -> bool:
     """Whether `view` is a broadcast, which shows one element at several places."""
-    return any(s == 0 and e > 1 for e, s in zip(view.shape, view.strides, strict=True))
+    return view.size > 1 and any(s == 0 and e > 1 for e, s in zip(view.shape, view.strides, strict=True))

@@ -36,7 +36,7 @@ def check_writable(view: View) -> None:
 
 
 def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
-    result = np.array(old)
+    result = np.array(old, order="C")
     start = result.reshape(-1)[view.offset :]
     np.lib.stride_tricks.as_strided(start, view.shape, tuple(s * result.itemsize for s in view.strides))[...] = value
     return result
@@ -45,7 +45,7 @@ def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
 def fitted(value: Operand, shape: Shape, dtype: str, device: Device) -> Node:
     """A value to be assigned, in the target's dtype and shape. Raises ValueError where it does not broadcast."""
     if not isinstance(value, Node):
-        return filled(value, shape, dtype, device)
+        return filled(value, shape, dtype, device, "setitem")
     if KINDS[value.dtype] == "c" and KINDS[dtype] != "c":
         raise TypeError(f"setitem: complex values do not fit into {dtype}; assign real() of them")
     extra = len(value.shape) - len(shape)

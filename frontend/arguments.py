@@ -1,0 +1,36 @@
+"""What callers pass beside arrays, checked: integers and sequences, with errors that name the function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import index
+from typing import Any
+
+
+def integer(value: Any, op: str, what: str) -> int:
+    """`value` as an int. Raises TypeError for what is no integer, such as a float or a string."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {what} must be an integer, not {value!r}") from None
+
+
+def integers(values: Any, op: str, what: str) -> tuple[int, ...]:
+    """One integer or a sequence of them as a tuple. Raises TypeError for anything else."""
+    if isinstance(values, (tuple, list)):
+        return tuple([integer(v, op, what) for v in values])
+    return (integer(values, op, what),)
+
+
+def number(value: Any, op: str, what: str) -> Any:
+    """`value`, which must be real. Raises TypeError for anything that does not convert to float."""
+    if not isinstance(value, (int, float)) and not (hasattr(value, "__float__") and not hasattr(value, "ndim")):
+        raise TypeError(f"{op}: {what} must be a real number, not {value!r}")
+    return value
+
+
+def sequence(values: Any, op: str) -> list[Any]:
+    """The arrays of a sequence as a list. Raises TypeError for what is none."""
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{op}: a sequence of arrays is needed, not {type(values).__name__}")
+    return list(values)
