@@ -31,7 +31,7 @@ def devices() -> None:
     passed = 0
     for found in discover():
         if found.device is None:
-            click.echo(f"{found.name:<10} not usable: {_why(found)}")
+            click.echo(f"{found.name:<10} {'FAIL ' if found.faulty else 'not usable:'} {_why(found)}")
             continue
         trouble = supervisor(found.name).probe()
         passed += trouble is None
