@@ -1,4 +1,4 @@
-"""The command line: `tilewright devices`, `tilewright tune`, `tilewright records`."""
+"""The command line: `tilewright devices`, `tilewright certify`, `tilewright tune`, `tilewright records`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from tilewright.backends.protocol import Found, TilewrightError
 from tilewright.backends.registry import discover
+from tilewright.tuner.command_certify import certify
 from tilewright.tuner.command_records import records
 from tilewright.tuner.command_tune import tune
 from tilewright.tuner.measure import supervisor
@@ -83,6 +84,7 @@ def _size(nbytes: int) -> str:
     return f"{nbytes} bytes"
 
 
+cli.add_command(certify)
 cli.add_command(tune)
 cli.add_command(records)
 
