@@ -15,13 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from tilewright.backends.protocol import Device
 
 PASS, FAIL, NOT_CLAIMED, NOT_RUN = "pass", "FAIL", "not claimed", "not run"
 STATUSES = (PASS, FAIL, NOT_CLAIMED, NOT_RUN)
 
+Raised = TypeVar("Raised", bound=Exception)
 Facts = dict[str, Any]
 """What a check measured on its way, as plain data: the worst error of an op, the share of the wall clock."""
 
@@ -157,7 +158,7 @@ def expect_equal(got: Any, wanted: Any, what: str) -> None:
         broken(f"{what}: element {k} is {got[k]} instead of {wanted[k]} ({len(wrong)} of {len(wanted)} differ)")
 
 
-def expect_raises(error: type[Exception], call: Callable[[], Any], what: str) -> Exception:
+def expect_raises(error: type[Raised], call: Callable[[], Any], what: str) -> Raised:
     """The error of that type that `call` raises. Raises Broken where it raises another or none."""
     try:
         call()

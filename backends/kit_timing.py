@@ -1,4 +1,4 @@
-"""Checks of `Device.time`: the tuner believes it, so it must be positive, grow with the work, and fit the wall clock."""
+"""Checks of `Device.time`, which the tuner believes: positive, growing with the work, and true to the wall clock."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def runs_what_it_times(device: Device) -> None:
         broken(f"5 times were given, and the launch ran {least} times")
 
 
-@timing.check("Eight times the work takes between 4 and 16 times as long.", bound="a factor of 2: clocks of processors vary")
+@timing.check("Eight times the work takes between 4 and 16 times as long.", bound="a factor of 2: clock rates vary")
 def grows_with_the_work(device: Device) -> Facts:
     turns = max(_long_turns(device) // 8, 1)
     launches = [_busy(device, n) for n in (turns, 8 * turns)]

@@ -92,7 +92,7 @@ class Report:
 
 
 def select(tiers: Sequence[str] = (), words: Sequence[str] = ()) -> list[int]:
-    """Numbers of the checks of these tiers (all, if none is named) whose names hold one of `words`. Raises ValueError."""
+    """Numbers of the checks of these tiers (by default all) with one of `words` in their names. Raises ValueError."""
     unknown = [tier for tier in tiers if tier not in TIERS]
     if unknown:
         raise ValueError(f"there is no tier {unknown[0]!r}; there are {', '.join(TIERS)}")
@@ -102,7 +102,9 @@ def select(tiers: Sequence[str] = (), words: Sequence[str] = ()) -> list[int]:
         if (not tiers or check.tier in tiers) and (not words or any(word in check.name for word in words))
     ]
     if not chosen:
-        raise ValueError(f"no check of {', '.join(tiers) or 'any tier'} has {' or '.join(map(repr, words))} in its name")
+        raise ValueError(
+            f"no check of {', '.join(tiers) or 'any tier'} has {' or '.join(map(repr, words))} in its name"
+        )
     return chosen
 
 

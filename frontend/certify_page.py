@@ -21,15 +21,17 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.7rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
 p { max-width: 60rem; } .dim { color: var(--dim); }
 .badge { display: inline-block; padding: .3rem .8rem; border-radius: .4rem; font-weight: 600; }
-.badge.pass { color: var(--pass); background: var(--passbg); } .badge.fail { color: var(--fail); background: var(--failbg); }
+.badge.pass { color: var(--pass); background: var(--passbg); }
+.badge.fail { color: var(--fail); background: var(--failbg); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; }
 th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } thead th { background: var(--panel); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .cell { text-align: center; min-width: 3.2rem; font-variant-numeric: tabular-nums; }
-.cell.pass { color: var(--pass); background: var(--passbg); } .cell.fail { color: var(--fail); background: var(--failbg);
-  font-weight: 700; } .cell.none { color: var(--dim); } .cell.open { color: var(--open); background: var(--openbg); }
+.cell.pass { color: var(--pass); background: var(--passbg); }
+.cell.fail { color: var(--fail); background: var(--failbg); font-weight: 700; }
+.cell.none { color: var(--dim); } .cell.open { color: var(--open); background: var(--openbg); }
 .s { white-space: nowrap; font-weight: 600; } .s.pass { color: var(--pass); } .s.fail { color: var(--fail); }
 .s.none { color: var(--dim); font-weight: 400; } .s.open { color: var(--open); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; font-size: .9rem; }
@@ -61,14 +63,18 @@ def _head(data: dict[str, Any]) -> str:
         badge = '<span class="badge pass">All that it claims holds</span>'
     else:
         badge = f'<span class="badge fail">Not certified: {counts[FAIL]} of {total} checks failed</span>'
-    facts = data["device"]["fingerprint"]
+    name, model = escape(data["device"]["name"]), escape(data["device"]["fingerprint"]["model"])
     return (
-        f"<h1>Device <code>{escape(data['device']['name'])}</code></h1><p class=dim>{escape(facts['model'])}</p><p>{badge}</p>"
-        f"<p>{counts[PASS]} checks hold, {counts[FAIL]} fail, {counts[NOT_CLAIMED]} are about something that this device does "
-        f"not claim to have, {counts[NOT_RUN]} could not be made here.{part} Made by tilewright "
-        f"{escape(data['versions']['tilewright'])} on {escape(data['when'])}, in {data['seconds']:.0f} seconds, everything "
-        "compiled anew.</p>"
+        f"<h1>Device <code>{name}</code></h1><p class=dim>{model}</p><p>{badge}</p>"
+        f"<p>{counts[PASS]} checks hold, {counts[FAIL]} fail, {counts[NOT_CLAIMED]} are about something that this "
+        f"device does not claim to have, {counts[NOT_RUN]} could not be made here.{part} Made by tilewright "
+        f"{escape(data['versions']['tilewright'])} on {escape(data['when'])}, in {data['seconds']:.0f} seconds, "
+        "everything compiled anew.</p>"
     )
+
+
+def _table(heads: str, rows: str) -> str:
+    return f"<div class=wide><table><thead><tr>{heads}</tr></thead>{rows}</table></div>"
 
 
 def _failures(verdicts: list[dict[str, Any]]) -> str:
@@ -80,7 +86,7 @@ def _failures(verdicts: list[dict[str, Any]]) -> str:
         f"<td><code>{escape(v['detail'][:2000])}</code></td></tr>"
         for v in failed
     )
-    return f"<h2>What fails</h2><div class=wide><table><thead><tr><th>tier<th>check<th>promise<th>what was seen</tr></thead>{rows}</table></div>"
+    return f"<h2>What fails</h2>{_table('<th>tier<th>check<th>promise<th>what was seen', rows)}"
 
 
 def _counts(verdicts: list[dict[str, Any]], titles: dict[str, str]) -> str:
@@ -91,7 +97,7 @@ def _counts(verdicts: list[dict[str, Any]], titles: dict[str, str]) -> str:
             cells = "".join(f"<td class=n>{own.count(status)}</td>" for status in STATUSES)
             rows += f"<tr><td>{tier}</td><td>{escape(title)}</td>{cells}</tr>"
     heads = "".join(f"<th class=n>{status}" for status in STATUSES)
-    return f"<h2>Tiers</h2><div class=wide><table><thead><tr><th>tier<th>about{heads}</tr></thead>{rows}</table></div>"
+    return f"<h2>Tiers</h2>{_table(f'<th>tier<th>about{heads}', rows)}"
 
 
 def _matrix(verdicts: list[dict[str, Any]]) -> str:
@@ -104,12 +110,14 @@ def _matrix(verdicts: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     columns = [d for d in DTYPES if any(d in row for row in rows.values())]
-    body = "".join(f"<tr><td>{escape(what)}</td>{''.join(_cell(row.get(d)) for d in columns)}</tr>" for what, row in rows.items())
+    body = "".join(
+        f"<tr><td>{escape(what)}</td>{''.join(_cell(row.get(d)) for d in columns)}</tr>" for what, row in rows.items()
+    )
     heads = "".join(f"<th class=cell>{d}" for d in columns)
     return (
-        "<h2>Kinds and dtypes</h2><p class=dim>✓ holds, ✗ fails, · not claimed, ? could not be made. A number is the worst "
-        "error seen, in units of the last place; what is allowed stands below with each check.</p>"
-        f"<div class=wide><table><thead><tr><th>check{heads}</tr></thead>{body}</table></div>"
+        "<h2>Kinds and dtypes</h2><p class=dim>✓ holds, ✗ fails, · not claimed, ? could not be made. A number is the "
+        "worst error seen, in units of the last place (ulp); what is allowed stands below with each check.</p>"
+        + _table(f"<th>check{heads}", body)
     )
 
 
@@ -120,7 +128,9 @@ def _cell(verdict: dict[str, Any] | None) -> str:
     text = {PASS: "✓", FAIL: "✗", NOT_CLAIMED: "·", NOT_RUN: "?"}[status]
     worst = verdict["facts"].get("worst ulp", 0)
     text = f"{worst:.2g}" if status == PASS and worst else text
-    return f'<td class="cell {_CLASSES[status]}" title="{escape(status)}: {escape(verdict["detail"][:300])}">{text}</td>'
+    return (
+        f'<td class="cell {_CLASSES[status]}" title="{escape(status)}: {escape(verdict["detail"][:300])}">{text}</td>'
+    )
 
 
 def _functions(verdicts: list[dict[str, Any]]) -> str:
@@ -141,21 +151,21 @@ def _functions(verdicts: list[dict[str, Any]]) -> str:
         rows += f"<tr><td>{op}</td><td class=n>{next(iter(row.values()))[1]:g}</td>{cells}</tr>"
     heads = "".join(f"<th class=n>{d}" for d in columns)
     return (
-        "<h2>Accuracy of functions</h2><p class=dim>Worst error in ulp over all pairs of special values and 4,001 usual ones. "
-        "Arithmetic, rounding, comparison and choice are not listed: they must be exact.</p>"
-        f"<div class=wide><table><thead><tr><th>function<th class=n>allowed{heads}</tr></thead>{rows}</table></div>"
+        "<h2>Accuracy of functions</h2><p class=dim>Worst error in ulp over all pairs of special values and 4,001 "
+        "usual ones. Arithmetic, rounding, comparison and choice are not listed: they must be exact.</p>"
+        + _table(f"<th>function<th class=n>allowed{heads}", rows)
     )
 
 
 def _device(data: dict[str, Any]) -> str:
     def lines(values: dict[str, Any]) -> str:
-        return "".join(f"<dt>{escape(k.replace('_', ' '))}<dd>{escape(_plain(v))}" for k, v in values.items() if v != "")
+        return "".join(
+            f"<dt>{escape(k.replace('_', ' '))}<dd>{escape(_plain(v))}" for k, v in values.items() if v != ""
+        )
 
     device = data["device"]
-    return (
-        f"<h2>What was certified</h2><dl>{lines(device['fingerprint'])}</dl><h2>What it claims</h2><dl>{lines(device['limits'])}</dl>"
-        f"<h2>With</h2><dl>{lines(data['versions'])}</dl>"
-    )
+    lists = {"What was certified": device["fingerprint"], "What it claims": device["limits"], "With": data["versions"]}
+    return "".join(f"<h2>{title}</h2><dl>{lines(values)}</dl>" for title, values in lists.items())
 
 
 def _plain(value: Any) -> str:
@@ -170,19 +180,16 @@ def _everything(verdicts: list[dict[str, Any]], titles: dict[str, str]) -> str:
         own = [v for v in verdicts if v["tier"] == tier]
         if own:
             rows = "".join(_row(v) for v in own)
-            text += (
-                f"<details><summary>{tier}: {escape(title)} ({len(own)})</summary><div class=wide><table><thead><tr><th>check"
-                f"<th>status<th>promise<th>error allowed<th>seen<th class=n>s</tr></thead>{rows}</table></div></details>"
-            )
+            table = _table("<th>check<th>status<th>promise<th>error allowed<th>seen<th class=n>s", rows)
+            text += f"<details><summary>{tier}: {escape(title)} ({len(own)})</summary>{table}</details>"
     return text
 
 
 def _row(v: dict[str, Any]) -> str:
     seen = v["detail"] or "; ".join(f"{k}: {_fact(x)}" for k, x in v["facts"].items())
-    return (
-        f"<tr><td>{escape(v['name'])}</td><td class='s {_CLASSES[v['status']]}'>{v['status']}</td><td>{escape(v['promise'])}</td>"
-        f"<td>{escape(v['bound'])}</td><td>{escape(seen[:600])}</td><td class=n>{v['seconds']:.2f}</td></tr>"
-    )
+    status = f"<td class='s {_CLASSES[v['status']]}'>{v['status']}</td>"
+    texts = [f"<td>{escape(text)}</td>" for text in (v["promise"], v["bound"], seen[:600])]
+    return f"<tr><td>{escape(v['name'])}</td>{status}{''.join(texts)}<td class=n>{v['seconds']:.2f}</td></tr>"
 
 
 def _fact(value: Any) -> str:

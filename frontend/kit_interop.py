@@ -35,7 +35,9 @@ def _disturb(name: str, n: int = 3000) -> None:
         tw.eval(tw.zeros(n, dtype="float32", device=name) - 1)
 
 
-@interop.check("What NumPy reads of an array stays as it is when the array is gone and its memory is used again.", FLOAT32)
+@interop.check(
+    "What NumPy reads of an array stays as it is when the array is gone and its memory is used again.", FLOAT32
+)
 def numpy_outlives_the_array(device: Device) -> None:
     name = named(device)
     kept = np.asarray(tw.asarray(_values(), device=name) * 2)

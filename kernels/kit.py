@@ -1,4 +1,4 @@
-"""Checks of kernels on a device: every kind, every dtype it claims, at the sizes where tiles end, and at random configs."""
+"""Checks of kernels on a device: every kind in every dtype it claims, where tiles end, and at random configs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sizes(kind: Kind, dtype: str, chosen: tuple[Kernel, Config], device: Device)
     def allowed(n: int) -> bool:
         return kernel.space(_main(kind.graph(dtype, n), kind.kernels, device), device.limits).refusal(config) is None
 
-    return sorted({1, PRIME} | {n for n in near if allowed(n)})
+    return sorted({1, PRIME, *kind.more} | {n for n in near if allowed(n)})
 
 
 def _main(roots: list[Node], kernels: str, device: Device) -> Problem:
@@ -109,6 +109,10 @@ def _applicable(kind: str, kernel: Kernel, device: Device) -> list[Node] | None:
     return None
 
 
+def _is_applicable(kind: str, kernel: Kernel, device: Device) -> bool:
+    return _applicable(kind, kernel, device) is not None
+
+
 def check_configs(kind: str, kernel: Kernel, device: Device) -> Facts:
     roots = _applicable(kind, kernel, device)
     assert roots is not None  # it was claimed
@@ -123,7 +127,7 @@ def check_configs(kind: str, kernel: Kernel, device: Device) -> Facts:
 for _name, (_family, _kernel) in templates().items():
     kernels.check(
         f"{_name}: right at {CONFIGS} random configs that its rules allow.",
-        Capability(f"limits for which {_name} is made", lambda d, f=_family, k=_kernel: _applicable(f, k, d) is not None),  # type: ignore[misc]
+        Capability(f"limits for which {_name} is made", partial(_is_applicable, _family, _kernel)),
         name=f"configs of {_name}",
         bound="28 ulp: as the kinds above, of 133 terms",
     )(partial(check_configs, _family, _kernel))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The graphs on which kernels are checked: one for each way in which a kind of kernel reads and writes, in any dtype."""
+"""The graphs on which kernels are checked: one for each way in which a kind of kernel reads and writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, row_major
+from tilewright.kernels.reduce import BLOCK
 
 Sizes = tuple[int, ...]
 
@@ -25,7 +26,7 @@ def data(shape: Sizes, dtype: str, seed: int = 0, sparse: bool = False) -> Node:
     values: Any
     if sparse:
         values = np.zeros(size)
-        values[: 2] = values[-3:] = values[:: max(size // 16, 1)] = 1
+        values[:2] = values[-3:] = values[:: max(size // 16, 1)] = 1
     elif kind == "f":
         values = rng.uniform(0.5, 2, size)
     elif kind == "b":
@@ -146,7 +147,8 @@ def _batched_matmul(dtype: str, n: int) -> list[Node]:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A graph of one size n in any dtype. `kernels` is the kind of its main problem, `ulps(n)` the error allowed of a
-    float result as computed (a 16-bit result is rounded once more), `reason` why, `sizes` beside those of the tiles.
+    float result as computed (a 16-bit result is rounded once more), `reason` why. `largest` is the n beyond which no
+    edge of a tile is tried, `more` what is tried beside the edges of tiles.
     """
 
     name: str
@@ -154,7 +156,8 @@ class Kind:
     graph: Callable[[str, int], list[Node]]
     ulps: Callable[[int], float]
     reason: str
-    largest: int  # n beyond which no tile's edge is tried
+    largest: int
+    more: Sizes = ()
 
 
 def _rounding(n: int) -> float:
@@ -167,6 +170,7 @@ def _adding(n: int) -> float:
 
 _TWO = "2 ulp: a product and a sum round once each"
 _ROOT = "4 + sqrt(n) ulp: each of n additions rounds, and such errors grow with the root of their number"
+_SOFTMAX = "12 + sqrt(n) ulp: exp rounds by 4, above and below the line; the sum and the division round too"
 KINDS = (
     Kind("map", "map", _map, _rounding, _TWO, 1 << 17),
     Kind("broadcast", "map", _broadcast, lambda n: 4.0, "4 ulp: two products and two sums round once each", 1 << 15),
@@ -174,11 +178,11 @@ KINDS = (
     Kind("transpose", "map", _transpose, _rounding, _TWO, 256),
     Kind("gather", "map", _gather, lambda n: 0.0, "exact: values are moved", 1 << 15),
     Kind("write into a view", "map", _write, _rounding, _TWO, 1 << 13),
-    Kind("sum of rows", "reduce", _rows, _adding, _ROOT, 1 << 14),
+    Kind("sum of rows", "reduce", _rows, _adding, _ROOT, 1 << 13, (BLOCK - 1, BLOCK, BLOCK + 1)),
     Kind("max and min of rows", "reduce", _largest, lambda n: 0.0, "exact: values are chosen", 1 << 13),
     Kind("sum of columns", "reduce", _columns, _adding, _ROOT, 1 << 11),
     Kind("sum of everything", "reduce", _everything, lambda n: _adding(997 * n), _ROOT, 257),
-    Kind("softmax or distance from the row's largest", "row", _row, lambda n: 12 + sqrt(n), "12 + sqrt(n) ulp: 4 of exp, twice, a division and a sum", 1 << 13),
+    Kind("softmax or distance from largest", "row", _row, lambda n: 12 + sqrt(n), _SOFTMAX, 1 << 13),
     Kind("matmul", "matmul", _matmul, _adding, _ROOT, 520),
     Kind("matmul with a transposed factor", "matmul", _wide_matmul, lambda n: _adding(13), _ROOT, 520),
     Kind("batched matmul with a bias", "matmul", _batched_matmul, lambda n: 1 + _adding(8), _ROOT, 130),

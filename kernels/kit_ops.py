@@ -24,8 +24,8 @@ ULPS = {"pow": 16, "tan": 8, "erf": 16, "atan2": 8, "sinh": 8, "cosh": 8, "tanh"
         "logaddexp": 8, "sqrt": 4}  # fmt: skip
 USUAL = 4
 BOUND = (
-    "0 ulp for arithmetic, rounding and choices, which IEEE defines; 4 for functions, as vector libraries promise, 8 or "
-    "16 where OpenCL allows no better; logaddexp in ulp of its larger part, since the two may cancel"
+    "0 ulp for arithmetic, rounding and choices, which IEEE defines; 4 for functions, as vector libraries promise, 8 "
+    "or 16 where OpenCL allows no better; logaddexp in ulp of its larger part, since the two may cancel"
 )
 POINTS = 4001
 
@@ -36,9 +36,9 @@ def special_values(dtype: str) -> Array:
     if kind == "b":
         return np.array([False, True])
     if kind in "iu":
-        info = np.iinfo(np_dtype)
-        values = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2, 3, 5, 7, 8, 31, 64, info.max // 3]
-        return np.array(values + ([-1, -2, -3, -7, -8, info.min // 3] if kind == "i" else []), np_dtype)
+        low, high = int(np.iinfo(np_dtype).min), int(np.iinfo(np_dtype).max)
+        values = [low, low + 1, high, high - 1, 0, 1, 2, 3, 5, 7, 8, 31, 64, high // 3]
+        return np.array(values + ([-1, -2, -3, -7, -8, low // 3] if kind == "i" else []), np_dtype)
     import ml_dtypes  # late: np.finfo knows no bfloat16
 
     info = ml_dtypes.finfo(np_dtype)
@@ -137,7 +137,9 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
         if (errors > allowed).any():
             k = int(np.argmax(errors > allowed))
             values = ", ".join(str(operand[k]) for operand in operands[: min(op.arity, 2)])
-            wrong.append(f"{op.name}({values}) = {got[k]}, not {wanted[k]} ({int((errors > allowed).sum())} of {errors.size})")
+            wrong.append(
+                f"{op.name}({values}) = {got[k]}, not {wanted[k]} ({int((errors > allowed).sum())} of {errors.size})"
+            )
         elif allowed:
             facts[op.name] = [float(errors.max()), allowed]
     if wrong:
@@ -157,7 +159,9 @@ def check_conversion(dtype: str, device: Device) -> None:
     """All bit patterns of a 16-bit float as float32, and float32 halfway between them back, to nearest even."""
     t, np_dtype = DTYPES[dtype].c, numpy_dtype(dtype)
     body = LOOP.format(f"STORE(f32, y, i, LOAD({t}, x, i)); STORE({t}, z, i, LOAD(f32, w, i));")
-    what = source(device, f"convert_{t}", f"out float32 y, out {dtype} z, in {dtype} x, in float32 w, value int64 n", body)
+    what = source(
+        device, f"convert_{t}", f"out float32 y, out {dtype} z, in {dtype} x, in float32 w, value int64 n", body
+    )
     patterns = np.arange(1 << 16, dtype=np.uint16)
     x = patterns.view(np_dtype)
     with np.errstate(all="ignore"):

@@ -1,9 +1,8 @@
-"""Running graphs for checks: every step on poisoned, guarded outputs, compared with the oracle in units of last place."""
+"""Running graphs for checks: every step on poisoned, guarded outputs, compared with the oracle in ulp."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def ulp_errors(got: Array, expected: Array, dtype: str, parts: Array | float = 0
     Infinite where one is NaN or infinite and the other differs. `expected` may be wider than `dtype`.
     """
     with np.errstate(all="ignore"):
-        wide = np.longdouble if dtype == "float64" else np.float64
+        wide: Any = np.longdouble if dtype == "float64" else np.float64
         value, wanted = got.astype(wide), expected.astype(wide)
         rounded = expected.astype(numpy_dtype(dtype)).astype(wide)  # what overflows is infinite
         size = np.maximum(np.abs(np.where(np.isfinite(wanted), wanted, 0)), parts)
@@ -94,10 +93,9 @@ def run_problem(
     buffers = [device.allocate(image.nbytes) for image in images]
     for buffer, image in zip(buffers, images, strict=True):
         device.write(buffer, image)
-    sources = [device.allocate(array.nbytes) for array in inputs]
+    sources = [device.allocate(array.nbytes + CANARY_NBYTES) for array in inputs]
     for buffer, array in zip(sources, inputs, strict=True):
-        if array.nbytes:
-            device.write(buffer, array.view(np.uint8))
+        device.write(buffer, array.view(np.uint8).tobytes() + bytes(CANARY_NBYTES))  # what a read too far would find
     program = load_program(device, kernel.render(problem, config))
     program.bind(kernel.grid(problem, config), *buffers, *sources, *kernel.values(problem, config))()
     device.synchronize()
@@ -108,8 +106,9 @@ def run_problem(
         if (raw[-CANARY_NBYTES:] != image[-CANARY_NBYTES:]).any():
             broken(f"{what}: wrote behind the end of output {k}")
         dtype = numpy_dtype(operand.dtype)
-        _compare(raw[:-CANARY_NBYTES].view(dtype), image[:-CANARY_NBYTES].view(dtype), problem, k, wanted[k], ulps, worst, what)  # fmt: skip
-        results.append(raw[:-CANARY_NBYTES].view(dtype).copy())
+        got, before_launch = (x[:-CANARY_NBYTES].view(dtype) for x in (raw, image))
+        _compare(got, before_launch, problem, k, wanted[k], ulps, worst, what)
+        results.append(got.copy())
     worst.problems += 1
     return results
 
@@ -150,6 +149,5 @@ def _compare(
         at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
         by = f", {errors[at]:.3g} ulp off where {ulps:.3g} are allowed" if errors is not None else ""
         place = tuple(map(int, at))
-        broken(f"{what}: element {place} is {values[at]} instead of {wanted[at]}{by} ({int(wrong.sum())} of {wrong.size} wrong)")
-
-
+        count = f"{int(wrong.sum())} of {wrong.size} wrong"
+        broken(f"{what}: element {place} is {values[at]} instead of {wanted[at]}{by} ({count})")

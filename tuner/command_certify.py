@@ -21,15 +21,19 @@ _STYLES = {PASS: "green", FAIL: "bold red", NOT_CLAIMED: "dim", NOT_RUN: "yellow
 
 @click.command()
 @click.argument("device")
-@click.option("--tier", "tiers", multiple=True, help="Only this tier: runtime, timing, kernels, tuner, tensor, interop.")
+@click.option(
+    "--tier", "tiers", multiple=True, help="Only this tier: runtime, timing, kernels, tuner, tensor, interop."
+)
 @click.option("--check", "words", multiple=True, help="Only checks with this in their name.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as one page.")
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as data.")
-def certify(device: str, tiers: tuple[str, ...], words: tuple[str, ...], html: Path | None, target: Path | None) -> None:
+def certify(
+    device: str, tiers: tuple[str, ...], words: tuple[str, ...], html: Path | None, target: Path | None
+) -> None:
     """Find out whether DEVICE keeps every promise it makes.
 
-    Memory, programs, clock, every kernel in every dtype it claims, faults, the array API, other libraries. What a device
-    does not claim is listed as not claimed. Exit status 0 only if all that is claimed holds.
+    Memory, programs, clock, every kernel in every dtype it claims, faults, the array API, other libraries. What a
+    device does not claim is listed as not claimed. Exit status 0 only if all that is claimed holds.
     """
     above: Any = import_module("tilewright.certify")  # late and by name: it knows all rooms, and lies above this one
     console = make_console()
@@ -75,16 +79,22 @@ def show(console: Console, report: Any, titles: dict[str, str]) -> None:
     for verdict in report.verdicts:
         if verdict.status == NOT_RUN:
             console.print(f"not run: {verdict.tier}: {verdict.name}: {verdict.detail}", markup=False)
-    claims = sorted({v.detail.removeprefix("the device does not claim ") for v in report.verdicts if v.status == NOT_CLAIMED})
+    claims = sorted(
+        {v.detail.removeprefix("the device does not claim ") for v in report.verdicts if v.status == NOT_CLAIMED}
+    )
     if claims:
         console.print(f"not claimed: {'; '.join(claims)}", markup=False)
     failed = report.counts[FAIL]
     part = "" if report.complete else " of the checks asked for"
     if failed:
-        console.print(f"[bold red]{report.device} is NOT certified[/]: {failed} of {len(report.verdicts)} checks failed.")
+        console.print(
+            f"[bold red]{report.device} is NOT certified[/]: {failed} of {len(report.verdicts)} checks failed."
+        )
     else:
         held = f"all that it claims holds{part}" if report.counts[PASS] else "nothing that was checked is claimed"
-        console.print(f"[bold green]{report.device}[/]: {held}: {report.counts[PASS]} checks in {report.seconds:.0f} s.")
+        console.print(
+            f"[bold green]{report.device}[/]: {held}: {report.counts[PASS]} checks in {report.seconds:.0f} s."
+        )
 
 
 def _count(number: int, status: str) -> str:

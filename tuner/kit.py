@@ -1,4 +1,4 @@
-"""Checks of a device under the tuner: what goes wrong in a worker process is survived, told, and harms nothing after."""
+"""Checks of a device under the tuner: what goes wrong in a worker process is told, and harms nothing after."""
 
 from __future__ import annotations
 
@@ -36,10 +36,14 @@ EXPECTED = {
 """How the reason of each fault begins; "" where it depends on the device what happens."""
 
 WORDS = {
-    "hang": "does not end", "crash": "writes far outside its buffers", "memory": "asks for more shared memory than there is",
-    "compile": "does not compile", "nan": "stores a NaN", "past": "writes behind its output",
+    "hang": "does not end",
+    "crash": "writes far outside its buffers",
+    "memory": "asks for more shared memory than there is",
+    "compile": "does not compile",
+    "nan": "stores a NaN",
+    "past": "writes behind its output",
     "lost": "gets one element wrong",
-}  # fmt: skip
+}
 
 
 class KitSupervisor(Supervisor):

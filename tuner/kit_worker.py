@@ -1,6 +1,6 @@
 """A worker for the kit: its one map kernel goes wrong as its config says, and it answers what the kit wants to know.
 
-    python -m tilewright.tuner.kit_worker DEVICE
+python -m tilewright.tuner.kit_worker DEVICE
 """
 
 from __future__ import annotations

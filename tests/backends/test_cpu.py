@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.backends import test_ops
-from tests.backends.sources import LOOP, download, scale, source, upload
 from tilewright.backends import cache, cpu_compiler, host
 from tilewright.backends.cpu import CpuDevice, discover
+from tilewright.backends.kit_sources import LOOP, download, scale, source, upload
 from tilewright.backends.pool import Pool, size_class
 from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
 
