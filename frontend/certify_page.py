@@ -63,12 +63,13 @@ def _head(data: dict[str, Any]) -> str:
         badge = '<span class="badge pass">All that it claims holds</span>'
     else:
         badge = f'<span class="badge fail">Not certified: {counts[FAIL]} of {total} checks failed</span>'
+    when = f"{data['when'][:16].replace('T', ' ')} UTC, in {data['seconds']:.0f} seconds"
     name, model = escape(data["device"]["name"]), escape(data["device"]["fingerprint"]["model"])
     return (
         f"<h1>Device <code>{name}</code></h1><p class=dim>{model}</p><p>{badge}</p>"
         f"<p>{counts[PASS]} checks hold, {counts[FAIL]} fail, {counts[NOT_CLAIMED]} are about something that this "
         f"device does not claim to have, {counts[NOT_RUN]} could not be made here.{part} Made by tilewright "
-        f"{escape(data['versions']['tilewright'])} on {escape(data['when'])}, in {data['seconds']:.0f} seconds, "
+        f"{escape(data['versions']['tilewright'])} on {escape(when)}, "
         "everything compiled anew.</p>"
     )
 

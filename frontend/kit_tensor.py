@@ -212,7 +212,7 @@ def check_dtype(dtype: str, device: Device) -> None:
 for _dtype in (d for d in KINDS if KINDS[d] != "c"):
     tensor.check(
         f"Arrays of {_dtype} can be made, added and converted.",
-        Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes), _NEEDS[0], name=f"arrays of {_dtype}",  # type: ignore[misc]
+        Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes), _NEEDS[0], name=f"arithmetic of arrays {_dtype}",  # type: ignore[misc]
     )(partial(check_dtype, _dtype))  # fmt: skip
 
 

@@ -133,7 +133,8 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
         wanted = expected(op, dtype, operands)
         with np.errstate(all="ignore"):
             errors = errors_of(op, dtype, got, wanted, operands)
-        allowed = 0 if op.name in EXACT or DTYPES[dtype].kind != "f" else ULPS.get(op.name, USUAL)
+        exact = op.name in EXACT or op.result == "bool" or DTYPES[dtype].kind != "f"
+        allowed = 0 if exact else ULPS.get(op.name, USUAL)
         if (errors > allowed).any():
             k = int(np.argmax(errors > allowed))
             values = ", ".join(str(operand[k]) for operand in operands[: min(op.arity, 2)])
