@@ -57,9 +57,15 @@ def _run(above: Any, console: Console, device: str, tiers: Any, words: Any, tota
             status.update(f"{done} of {total}: {verdict.tier}: {verdict.name}")
             if verdict.status == FAIL:
                 console.print(f"[bold red]FAIL[/] {verdict.tier}: ", end="")
-                console.print(f"{verdict.name}: {verdict.detail}", markup=False)
+                console.print(f"{verdict.name}: {_brief(verdict.detail)}", markup=False)
 
         return above.certify(device, tiers, words, progress)
+
+
+def _brief(text: str) -> str:
+    """Without most of a compiler's log, which the reports hold whole."""
+    lines = text.splitlines()
+    return "\n".join(lines[:4]) + ("\n..." if len(lines) > 4 else "")
 
 
 def show(console: Console, report: Any, titles: dict[str, str]) -> None:
