@@ -92,8 +92,8 @@ class ClangDevice:
         self.fingerprint = tw.Fingerprint("clang", *model, 1, "", "", version, (text,))
         memory, vector = host.memory_nbytes(), host.vector_nbytes()
         self.limits = tw.Limits(
-            threads_per_group=1, shared_nbytes=1 << 18, registers=host.vector_registers() * vector // 4, compute_units=1,
-            subgroup=1, vector_nbytes=vector, cache_nbytes=host.cache_nbytes(), memory_nbytes=memory,
+            threads_per_group=1, shared_nbytes=1 << 18, registers=host.vector_registers() * vector // 4,
+            compute_units=1, subgroup=1, vector_nbytes=vector, cache_nbytes=host.cache_nbytes(), memory_nbytes=memory,
             allocation_nbytes=memory, dtypes=frozenset(KERNEL_DTYPES),
         )  # fmt: skip
 
