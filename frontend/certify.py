@@ -35,6 +35,7 @@ from tilewright.backends.kit_timing import timing
 from tilewright.backends.protocol import PROTOCOL_VERSION
 from tilewright.backends.registry import get_device
 from tilewright.kernels.kit import KernelTests, kernels
+from tilewright.kernels.kit_ops import ops
 from tilewright.kit_interop import InteropTests, interop
 from tilewright.kit_tensor import TensorTests, tensor
 from tilewright.tuner.kit import TunerTests, tuning
@@ -47,7 +48,7 @@ __all__ = [
 SCHEMA = 1
 """Of the JSON report; grows when the meaning of a field changes."""
 
-CHECKS: tuple[Check, ...] = (*memory, *programs, *timing, *kernels, *tuning, *tensor, *interop)
+CHECKS: tuple[Check, ...] = (*memory, *programs, *timing, *ops, *kernels, *tuning, *tensor, *interop)
 TIERS = {tier.name: tier.title for tier in (memory, timing, kernels, tuning, tensor, interop)}
 LIMIT_SECONDS = 300.0
 """A check that takes longer has failed. The longest takes ten seconds on a CPU."""

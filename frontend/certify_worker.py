@@ -17,7 +17,7 @@ def main(name: str) -> None:
     os.dup2(2, 1)  # drivers and compilers may print what they like
     device = get_device(name)
     for line in sys.stdin:
-        channel.write(json.dumps(asdict(judge(CHECKS[int(line)], device))) + "\n")
+        channel.write(json.dumps(asdict(judge(CHECKS[int(line)], device)), default=str) + "\n")
         channel.flush()
 
 

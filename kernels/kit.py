@@ -132,10 +132,8 @@ for _name, (_family, _kernel) in templates().items():
         bound="28 ulp: as the kinds above, of 133 terms",
     )(partial(check_configs, _family, _kernel))  # fmt: skip
 
-kernels.checks = [*ops.checks, *kernels.checks]
-
 
 class KernelTests(Conformance):
     """Every op, kind, dtype and template: what is computed, against NumPy."""
 
-    checks = tuple(kernels)
+    checks = (*ops, *kernels)
