@@ -83,6 +83,38 @@ def no_elements(device: Device) -> Facts:
     return {}
 
 
+def _words(count: int) -> list[Node]:
+    values = np.random.default_rng(4).integers(0, 1 << 32, (count, 5000), dtype=np.uint32)
+    values[:, :4] = (0, 1, 0x80000000, 0xFFFFFFFF)
+    return [Node("buffer", (), column, column.shape, "uint32") for column in values]
+
+
+def _random(op: str, count: int, dtype: str = "uint32") -> Node:
+    return Node(op, tuple(_words(count)), None, (5000,), dtype)
+
+
+@kernels.check(
+    "Random words and numbers below a bound are the same bits everywhere.", dtype_claimed("uint32"), bound="exact"
+)
+def random_words(device: Device) -> None:
+    run_graph([_random(f"philox{k}", 6) for k in range(4)], device, 0.0, Worst())
+    run_graph([_random("below64_0", 6), _random("below64_1", 6), _random("below32", 3)], device, 0.0, Worst())
+
+
+def check_normal(op: str, count: int, dtype: str, device: Device) -> Facts:
+    worst = Worst()
+    run_graph([_random(op, count, dtype)], device, 8.0, worst)
+    return {"worst ulp": worst.ulps}
+
+
+for _op, _count, _dtype in (("normal32", 1, "float32"), ("normal64", 2, "float64")):
+    kernels.check(
+        f"Normal deviates in {_dtype} come from random words as everywhere.",
+        dtype_claimed("uint32"), dtype_claimed(_dtype), name=f"normal deviates {_dtype}",
+        bound="8 ulp: two functions and a product",
+    )(partial(check_normal, _op, _count, _dtype))  # fmt: skip
+
+
 def _reduced(name: str, n: int) -> Node:
     x = Node("buffer", (), np.zeros((5, n), np.float32), (5, n), "float32")
     return Node("reduce", (x,), (name, 1), (5,), "float32")

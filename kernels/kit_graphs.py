@@ -171,18 +171,19 @@ def _adding(n: int) -> float:
 _TWO = "2 ulp: a product and a sum round once each"
 _ROOT = "4 + sqrt(n) ulp: each of n additions rounds, and such errors grow with the root of their number"
 _SOFTMAX = "12 + sqrt(n) ulp: exp rounds by 4, above and below the line; the sum and the division round too"
+BLOCKS = (BLOCK - 1, BLOCK, BLOCK + 1)
 KINDS = (
     Kind("map", "map", _map, _rounding, _TWO, 1 << 17),
     Kind("broadcast", "map", _broadcast, lambda n: 4.0, "4 ulp: two products and two sums round once each", 1 << 15),
     Kind("strided views", "map", _strided, _rounding, _TWO, 1 << 15),
     Kind("transpose", "map", _transpose, _rounding, _TWO, 256),
     Kind("gather", "map", _gather, lambda n: 0.0, "exact: values are moved", 1 << 15),
-    Kind("write into a view", "map", _write, _rounding, _TWO, 1 << 13),
-    Kind("sum of rows", "reduce", _rows, _adding, _ROOT, 1 << 13, (BLOCK - 1, BLOCK, BLOCK + 1)),
-    Kind("max and min of rows", "reduce", _largest, lambda n: 0.0, "exact: values are chosen", 1 << 13),
+    Kind("write into a view", "map", _write, _rounding, _TWO, 1 << 15),
+    Kind("sum of rows", "reduce", _rows, _adding, _ROOT, 1 << 13, BLOCKS),
+    Kind("max and min of rows", "reduce", _largest, lambda n: 0.0, "exact: values are chosen", 1 << 13, BLOCKS),
     Kind("sum of columns", "reduce", _columns, _adding, _ROOT, 1 << 11),
     Kind("sum of everything", "reduce", _everything, lambda n: _adding(997 * n), _ROOT, 257),
-    Kind("softmax or distance from largest", "row", _row, lambda n: 12 + sqrt(n), _SOFTMAX, 1 << 13),
+    Kind("softmax or distance from largest", "row", _row, lambda n: 12 + sqrt(n), _SOFTMAX, 1 << 13, BLOCKS),
     Kind("matmul", "matmul", _matmul, _adding, _ROOT, 520),
     Kind("matmul with a transposed factor", "matmul", _wide_matmul, lambda n: _adding(13), _ROOT, 520),
     Kind("batched matmul with a bias", "matmul", _batched_matmul, lambda n: 1 + _adding(8), _ROOT, 130),
