@@ -365,16 +365,17 @@ PLACE = []
 
 
 class Racing(CpuLaunch):
-    """A program's arguments lie in one place while it runs."""
+    """A program's arguments lie in one place until it runs: one who finds those of another loses its launch."""
 
     __slots__ = ()
     place = PLACE
 
     def __call__(self):
-        self.place[:] = [self.slots[k] for k in range(len(self.slots))]
-        time.sleep(1e-3)
-        if len(self.place) == len(self.slots):
-            self.slots[:] = self.place
+        mine = self.place[:] = list(self.slots)
+        for _ in range(20):
+            time.sleep(1e-3)
+            if self.place != mine:
+                return
         super().__call__()
 
 
