@@ -245,3 +245,5 @@ class Found:
     reason: str = ""
     remedy: str = ""
     note: str = ""  # a usable device that misses something says so here
+    protocol: int = 1  # the PROTOCOL_VERSION for which the plug-in was written
+    faulty: bool = False  # not hardware that is absent but a plug-in that is wrong

@@ -8,23 +8,40 @@ from functools import cache
 from importlib import import_module
 
 from tilewright.backends.protocol import Device, Found, TilewrightError, Unsupported
+from tilewright.backends.vet import trouble
 
 GROUP = "tilewright.backends"
 _BUILT_IN = {name: f"tilewright.backends.{name}:discover" for name in ("cpu", "opencl", "cuda")}
 
 
 @cache
+def registered() -> tuple[tuple[str, str], ...]:
+    """Name and "module:function" of every backend that some package registers; equal lines once."""
+    from importlib.metadata import entry_points  # late: reading every distribution's metadata takes some 10 ms
+
+    return tuple(dict.fromkeys((point.name, point.value) for point in entry_points(group=GROUP)))
+
+
+@cache
 def backends() -> dict[str, str]:
     """Name of each backend and the "module:function" that discovers its devices; the built-in three come first.
 
-    A device's name starts with its backend's: "cpu", "opencl:0". The built-in three need no metadata.
+    A device's name starts with its backend's: "cpu", "opencl:0". The built-in three need no metadata. Of two that
+    share a name the first is it; `clashes` tells of the other.
     """
-    from importlib.metadata import entry_points  # late: reading every distribution's metadata takes some 10 ms
-
     found = dict(_BUILT_IN)
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, point.value)
+    for name, target in registered():
+        found.setdefault(name, target)
     return found
+
+
+def clashes() -> list[Found]:
+    """A line for every backend that is registered under a name that another one has."""
+    return [
+        _faulty(name, f"{target} registers the name {name!r}, which {backends()[name]} has", name)
+        for name, target in registered()
+        if target != backends()[name]
+    ]
 
 
 @cache
@@ -34,15 +51,32 @@ def discover_backend(backend: str) -> tuple[Found, ...]:
     try:
         module, _, function = target.partition(":")
         call: Callable[[], list[Found]] = getattr(import_module(module), function)
-        return tuple(call())
+        found = tuple(call())
+        strange = [x for x in found if not isinstance(x, Found)]
+        if strange:
+            return (_faulty(backend, f"discovery through {target} gave {strange[0]!r}, which is no Found", backend),)
     except (Exception, SystemExit) as error:  # whatever a plug-in raises must not hide the other devices
-        reason = f"{backend}: discovery through {target} failed: {type(error).__name__}: {error}"
-        return (Found(backend, None, reason, f"correct or uninstall the package that registers {backend!r}"),)
+        reason = f"discovery through {target} failed: {type(error).__name__}: {error}"
+        return (_faulty(backend, reason, backend),)
+    return tuple(_vetted(x, backend, [y.name for y in found[:k]]) for k, x in enumerate(found))
+
+
+def _vetted(found: Found, backend: str, before: list[str]) -> Found:
+    """`found` as it is, or a line that says why it cannot be used."""
+    if found.device is None:
+        return found
+    wrong = "another device of this backend has that name" if found.name in before else trouble(found, backend)
+    return _faulty(str(found.name), wrong, backend) if wrong else found
+
+
+def _faulty(name: str, reason: str, backend: str) -> Found:
+    remedy = f"correct or uninstall the package that registers {backend!r}"
+    return Found(name, None, f"{name}: {reason}", remedy, faulty=True)
 
 
 def discover() -> list[Found]:
     """Every device of every backend, and a line with reason and remedy for each backend that has none."""
-    return [found for backend in backends() for found in discover_backend(backend)]
+    return [found for backend in backends() for found in discover_backend(backend)] + clashes()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The command line: `tilewright devices`, `tilewright tune`, `tilewright records`."""
+"""The command line: `tilewright devices`, `tilewright certify`, `tilewright tune`, `tilewright records`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from tilewright.backends.protocol import Found, TilewrightError
 from tilewright.backends.registry import discover
+from tilewright.tuner.command_certify import certify
 from tilewright.tuner.command_records import records
 from tilewright.tuner.command_tune import tune
 from tilewright.tuner.measure import supervisor
@@ -31,7 +32,7 @@ def devices() -> None:
     passed = 0
     for found in discover():
         if found.device is None:
-            click.echo(f"{found.name:<10} not usable: {_why(found)}")
+            click.echo(f"{found.name:<10} {'FAIL ' if found.faulty else 'not usable:'} {_why(found)}")
             continue
         trouble = supervisor(found.name).probe()
         passed += trouble is None
@@ -83,6 +84,7 @@ def _size(nbytes: int) -> str:
     return f"{nbytes} bytes"
 
 
+cli.add_command(certify)
 cli.add_command(tune)
 cli.add_command(records)
 

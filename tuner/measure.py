@@ -46,6 +46,8 @@ class Unmeasurable(TilewrightError):
 class Supervisor:
     """One worker process for one device, started when needed, killed when it hangs, restarted when it died."""
 
+    module = "tilewright.tuner.worker"
+
     def __init__(self, device: str, hang_seconds: float = HANG_SECONDS) -> None:
         self.device, self.hang_seconds = device, hang_seconds
         self._process: subprocess.Popen[str] | None = None
@@ -127,7 +129,7 @@ class Supervisor:
 
     def _start(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        command = [sys.executable, "-P", "-m", "tilewright.tuner.worker", self.device]
+        command = [sys.executable, "-P", "-m", self.module, self.device]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, encoding="utf-8",
             start_new_session=True,  # the terminal's Ctrl-C is for us alone

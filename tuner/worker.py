@@ -103,7 +103,7 @@ def _requests() -> queue.SimpleQueue[str]:
     return lines
 
 
-def main(name: str) -> None:
+def main(name: str, kind: type[Worker] = Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it decides what is kept
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -118,7 +118,7 @@ def main(name: str) -> None:
     except (TilewrightError, ValueError) as error:
         send({"ok": False, "reason": str(error)})
         return
-    worker = Worker(device, send)
+    worker = kind(device, send)
     send({"ok": True})
     while True:
         send(worker.answer(json.loads(lines.get())))

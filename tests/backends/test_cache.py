@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.sources import scale
 from tilewright.backends import cache
+from tilewright.backends.kit_sources import scale
 from tilewright.backends.protocol import Device, Source
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.backends import test_ops
-from tests.backends.sources import LOOP, download, scale, source, upload
 from tilewright.backends import cache, cpu_compiler, host
 from tilewright.backends.cpu import CpuDevice, discover
+from tilewright.backends.kit_sources import LOOP, download, scale, source, upload
 from tilewright.backends.pool import Pool, size_class
 from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
+from tilewright.kernels.kit_ops import check_special, ops_for, ops_source
 
 
 def shadow(tmp_path: Path, name: str, text: str) -> str:
@@ -88,8 +88,8 @@ def test_without_libmvec_our_own_functions_hold(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(cpu_compiler, "vector_math", lambda: 0)
     monkeypatch.setattr(cache, "_programs", {})
     device = CpuDevice()
-    assert b"_ZGV" not in device.build(test_ops.ops_source(device, dtype, test_ops.ops_for("f", (1,))))
-    test_ops.test_templates_mean_what_numpy_means(device, dtype)
+    assert b"_ZGV" not in device.build(ops_source(device, dtype, ops_for("f", (1,))))
+    check_special(dtype, device)
 
 
 def test_many_libraries_are_kept_apart(cpu: Device) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.sources import scale
 from tests.backends.test_dialect import reduction
-from tests.backends.test_ops import ops_for, ops_source
 from tests.nvrtc import compile_cuda, missing
 from tilewright.backends.cuda import architecture, compile_options, cuda_text, include_directories
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES
+from tilewright.backends.kit_sources import scale
 from tilewright.backends.protocol import CompileError, Device, Limits
+from tilewright.kernels.kit_ops import ops_for, ops_source
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.backends.sources import LOOP, groups, run, source
 from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.kit_sources import LOOP, groups, run, source
 from tilewright.backends.protocol import Device, Source
 
 N = 1 << 16

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tilewright.backends import registry
+from tilewright.backends.cpu import CpuDevice
 from tilewright.backends.protocol import Device, Found, Unsupported
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """No test sees what another one found."""
-    caches = (registry.backends, registry.discover_backend, registry.get_device, registry._default)
+    caches = (registry.registered, registry.backends, registry.discover_backend, registry.get_device, registry._default)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -71,13 +74,85 @@ def test_a_broken_plug_in_hides_no_other_device(
         registry.get_device("toy:0")
 
 
-def test_a_plug_in_brings_a_device(plug_in: ModuleType, cpu: Device) -> None:
-    class Toy:
-        name = "toy:0"
+def toy(name: str = "toy:0", **changes: Any) -> Any:
+    """The cpu as a plug-in would bring it, with some members changed; None takes a member away."""
+    device = CpuDevice()
+    device.name = name
+    for member, value in changes.items():
+        setattr(device, member, value)
+    return device
 
-    plug_in.discover = lambda: [Found("toy:0", Toy())]  # type: ignore[attr-defined, arg-type]
+
+def test_a_plug_in_brings_a_device(plug_in: ModuleType) -> None:
+    plug_in.discover = lambda: [Found("toy:0", toy())]  # type: ignore[attr-defined]
     assert registry.get_device("toy:0").name == "toy:0"
     assert registry.get_device("toy").name == "toy:0"
+
+
+class Lacking:
+    name = "toy:0"
+
+
+class Raising(CpuDevice):
+    name = "toy:0"
+
+    @property
+    def limits(self) -> Any:
+        raise ZeroDivisionError("no limits")
+
+    @limits.setter
+    def limits(self, value: Any) -> None:
+        """What the cpu sets is forgotten."""
+
+
+LIMITS = CpuDevice().limits
+NONSENSE = {
+    "a member that is missing": (lambda: Found("toy:0", Lacking()), "lacks .*allocate, write.*protocol asks for"),  # type: ignore[arg-type]
+    "a method that is none": (lambda: Found("toy:0", toy(capture=3)), "capture of the device cannot be called"),
+    "a name that differs": (lambda: Found("toy:0", toy("toy:1")), "calls itself 'toy:1', and was found as 'toy:0'"),
+    "another backend's name": (lambda: Found("cpu", toy("cpu")), "backend 'toy' is called 'toy' or 'toy:0', not 'cpu'"),
+    "a newer protocol": (lambda: Found("toy:0", toy(), protocol=2), "version 2 of the device protocol.*version 1"),
+    "limits below zero": (lambda: Found("toy:0", toy(limits=replace(LIMITS, compute_units=0))), "compute_units is 0"),
+    "limits that are no numbers": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, memory_nbytes="much"))), "memory_nbytes is 'much'",  # type: ignore[arg-type]
+    ),
+    "a buffer larger than the memory": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, memory_nbytes=1 << 20))), "more than the 1048576 of memory",
+    ),
+    "dtypes that nobody knows": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, dtypes=frozenset({"float31"})))), "float31",
+    ),
+    "limits that are none": (lambda: Found("toy:0", toy(limits={})), "its limits are a dict, not Limits"),
+    "a fingerprint that is a string": (lambda: Found("toy:0", toy(fingerprint="fast")), "fingerprint is a str"),
+    "limits that raise": (lambda: Found("toy:0", Raising()), "raised ZeroDivisionError: no limits"),
+    "no Found at all": (lambda: "toy:0", "gave 'toy:0', which is no Found"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_is_a_line_that_says_what_is_wrong(plug_in: ModuleType, what: str) -> None:
+    make, reason = NONSENSE[what]
+    plug_in.discover = lambda: [make()]  # type: ignore[attr-defined]
+    (line,) = (f for f in registry.discover() if f.faulty)
+    assert line.device is None and re.search(reason, line.reason) and "the package that registers 'toy'" in line.remedy
+    assert "cpu" in registry.usable_names()
+
+
+def test_one_wrong_device_of_a_plug_in_hides_no_other(plug_in: ModuleType) -> None:
+    plug_in.discover = lambda: [Found("toy:0", toy()), Found("toy:0", toy()), Found("toy:1", toy("toy:1"))]  # type: ignore[attr-defined]
+    lines = [f for f in registry.discover() if f.name.startswith("toy")]
+    assert [line.device is not None for line in lines] == [True, False, True]
+    assert "another device of this backend has that name" in lines[1].reason
+
+
+def test_two_packages_under_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (("cpu", "tilewright.backends.cpu:discover"), ("cpu", "impostor:discover"), ("toy", "a:b"), ("toy", "c:d"))
+    monkeypatch.setattr(registry, "registered", lambda: lines)
+    registry.registered.cache_clear = lambda: None  # type: ignore[attr-defined]
+    found = " ".join(f.reason for f in registry.discover() if f.faulty)
+    assert "impostor:discover registers the name 'cpu', which tilewright.backends.cpu:discover has" in found
+    assert "c:d registers the name 'toy', which a:b has" in found
+    assert registry.get_device("cpu").fingerprint.backend == "cpu"
 
 
 def test_the_default_device(monkeypatch: pytest.MonkeyPatch, cpu: Device) -> None:

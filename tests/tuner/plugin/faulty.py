@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tilewright.backends.launching import SequentialReplay
 from tilewright.backends.protocol import CompileError, Fingerprint, Found, Limits, OutOfMemory
 from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
@@ -104,6 +105,9 @@ class Faulty:
     def read(self, buffer, nbytes, offset=0):
         return bytearray(buffer.host[offset : offset + nbytes])
 
+    def copy(self, source, target, nbytes, source_offset=0, target_offset=0):
+        target.host[target_offset : target_offset + nbytes] = source.host[source_offset : source_offset + nbytes]
+
     def build(self, source):
         tile = Program(self, source).tile
         if FAULTS.get(tile) == "compile":
@@ -119,6 +123,9 @@ class Faulty:
 
     def vendor(self, call):
         return None
+
+    def capture(self, launches):
+        return SequentialReplay(launches)
 
     def time(self, launch, repeats):
         """A millisecond, or as many as the fault says after "slow", whatever the clock shows."""

@@ -1,0 +1,262 @@
+"""Checks of programs: what is compiled runs, with its own arguments, over its whole grid, in order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from tilewright.backends.cache import load_program
+from tilewright.backends.kit import Capability, Tier, broken, expect_equal, expect_raises
+from tilewright.backends.kit_sources import (
+    CHUNK,
+    LOOP,
+    download,
+    groups,
+    run,
+    scale,
+    source,
+    square_plus,
+    threads,
+    upload,
+)
+from tilewright.backends.protocol import CompileError, Device, Found, LaunchError, Layout, VendorCall
+from tilewright.backends.vet import trouble
+
+programs = Tier("runtime", "memory, programs and launches")
+
+GROUPS = Capability("groups of several threads", lambda device: device.limits.threads_per_group > 1)
+GRIDS = ((1, 1, 1), (7, 1, 1), (3, 5, 2), (1, 4, 1), (1, 1, 9), (4099, 1, 1))
+
+
+@programs.check("The device says what it is: every member there, limits that make sense, a fingerprint that stays.")
+def description(device: Device) -> None:
+    wrong = trouble(Found(device.name, device), device.name.partition(":")[0])
+    if wrong:
+        broken(wrong)
+    if device.fingerprint != device.fingerprint or hash(device.fingerprint) != hash(device.fingerprint):
+        broken("the fingerprint differs when it is asked for twice")
+    if device.fingerprint.backend != device.name.partition(":")[0]:
+        broken(f"the fingerprint's backend is {device.fingerprint.backend!r} on device {device.name!r}")
+    json.dumps(asdict(device.fingerprint), allow_nan=False)
+
+
+@programs.check("Every group of a grid runs exactly once, along each of three axes.")
+def every_group_runs_once(device: Device) -> None:
+    body = """
+    if (LOCAL(0) == 0) {
+        const i64 at = GROUP(0) + wide * (GROUP(1) + high * GROUP(2));
+        STORE(i32, y, at, LOAD(i32, y, at) + 1);
+    }"""
+    what = source(device, "visits", "inout int32 y, value int64 wide, value int64 high", body)
+    program = load_program(device, what)
+    for grid in GRIDS:
+        count = grid[0] * grid[1] * grid[2]
+        visits = upload(device, np.zeros(count + 64, np.int32))
+        program.bind(grid, visits, grid[0], grid[1])()
+        expected = np.zeros(count + 64, np.int32)
+        expected[:count] = 1
+        expect_equal(download(device, visits, np.int32), expected, f"visits of the groups of a grid {grid}")
+
+
+@programs.check("A loop over elements does every one of them, up to the last of a group that is not full.")
+def last_elements(device: Device) -> None:
+    program = load_program(device, scale(device))
+    for n in (1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 10_007):
+        x = np.arange(n, dtype=np.float32)
+        y, expected = upload(device, np.full(n + 64, -1, np.float32)), np.full(n + 64, -1, np.float32)
+        program.bind(groups(n), y, upload(device, x), 2.0, n)()
+        expected[:n] = 2 * x
+        expect_equal(download(device, y, np.float32), expected, f"2 x over {n} elements and 64 behind them")
+
+
+@programs.check("Threads of a group meet at a barrier and see what the others put into shared memory.", GROUPS)
+def groups_share(device: Device) -> None:
+    body = """
+    SHARED(f32, held, CHUNK);
+    SHARED(f32, sums, THREADS);
+    const i64 base = GROUP(0) * CHUNK;
+    FOR_EACH(i, 0, CHUNK) { held[i] = LOAD(f32, x, base + i); }
+    BARRIER();
+    f32 sum = 0;
+    FOR_EACH(i, 0, CHUNK) { STORE(f32, y, base + i, held[CHUNK - 1 - i]); sum += held[i]; }
+    GROUP_REDUCE(f32, ADD, sum, sums);
+    if (LOCAL(0) == LOCAL_SIZE(0) - 1) { STORE(f32, z, GROUP(0), sum); }"""
+    parameters, count = "out float32 y, out float32 z, in float32 x, value int64 n", 9
+    what = source(device, "shared", parameters, body, "#define ADD(a, b) ((a) + (b))", THREADS=threads(device))
+    x = (np.arange(count * CHUNK) % 97).astype(np.float32)
+    y, z = run(device, what, [(x.size, np.float32), (count, np.float32)], [x], x.size)
+    rows = x.reshape(count, CHUNK)
+    expect_equal(y, rows[:, ::-1].reshape(-1), "chunks reversed through shared memory")
+    expect_equal(z, rows.sum(axis=1), "chunks summed by GROUP_REDUCE")
+
+
+@programs.check("Two launches of one program keep their own grid and arguments.")
+def bind_twice(device: Device) -> None:
+    x = np.arange(1000, dtype=np.float32)
+    program, given = load_program(device, scale(device)), upload(device, x)
+    targets = [device.allocate(x.nbytes) for _ in range(2)]
+    launches = [program.bind(groups(1000), t, given, a, 1000) for t, a in zip(targets, (2.0, 3.0), strict=True)]
+    for launch in (*launches, *launches):
+        launch()
+    for target, a in zip(targets, (2, 3), strict=True):
+        expect_equal(download(device, target, np.float32), a * x, f"the launch that was bound with {a}")
+
+
+@programs.check("set() replaces one argument, a buffer or a value, and leaves the others.")
+def arguments_are_replaced(device: Device) -> None:
+    x = np.arange(500, dtype=np.float32)
+    first, second = upload(device, np.zeros_like(x)), upload(device, np.zeros_like(x))
+    launch = load_program(device, scale(device)).bind(groups(500), first, upload(device, x), 2.0, 500)
+    launch()
+    launch.set(0, second)
+    launch.set(2, -1.0)
+    launch.set(3, 400)
+    launch()
+    expect_equal(download(device, first, np.float32), 2 * x, "the target before set()")
+    expect_equal(download(device, second, np.float32), np.where(np.arange(500) < 400, -x, 0), "the target after set()")
+
+
+@programs.check("Values reach a kernel as they are: all 64 bits of an integer, floats rounded, -0 and infinity.")
+def values_arrive_whole(device: Device) -> None:
+    body = LOOP.format("STORE(i64, out0, i, whole); STORE(f32, out1, i, single);")
+    outputs, values = "out int64 out0, out float32 out1", "value int64 whole, value float32 single, value int64 n"
+    what = source(device, "values", f"{outputs}, {values}", body)
+    for whole, single in [(-(2**63), 0.1), (2**63 - 1, float("inf")), (-1, 1e39), (2**40 + 7, -1e39), (True, -0.0)]:
+        a, b = run(device, what, [(4, np.int64), (4, np.float32)], [], 4, whole, single)
+        with np.errstate(over="ignore"):
+            expected = np.full(4, single, np.float32)
+        expect_equal(a, np.full(4, whole, np.int64), f"the int64 value {whole}")
+        expect_equal(b.view(np.uint32), expected.view(np.uint32), f"the bits of the float32 value {single}")
+
+
+@programs.check("Arguments that do not fit the parameters are refused with a LaunchError.")
+def wrong_arguments_are_refused(device: Device) -> None:
+    program, buffer = load_program(device, scale(device)), device.allocate(16)
+    for what, arguments in {
+        "3 arguments for 4 parameters": (buffer, buffer, 1.0),
+        "a number for a buffer": (buffer, 3, 1.0, 4),
+        "a buffer for a number": (buffer, buffer, buffer, 4),
+        "an integer beyond int64": (buffer, buffer, 1.0, 2**63),
+    }.items():
+        expect_raises(LaunchError, lambda given=arguments: program.bind((1, 1, 1), *given), what)  # type: ignore[misc]
+
+
+@programs.check("A captured list runs every launch in order, as often as it is called, and sees arguments set later.")
+def capture(device: Device) -> None:
+    x = np.ones(100, np.float32)
+    buffer = upload(device, x)
+    twice = load_program(device, scale(device)).bind(groups(100), buffer, buffer, 2.0, 100)
+    squared = load_program(device, square_plus(device)).bind(groups(100), buffer, 100)
+    replay = device.capture([twice, squared, twice, squared])
+    replay()  # ((2 * 1)^2 + 1) * 2)^2 + 1
+    expect_equal(download(device, buffer, np.float32), np.full(100, 101.0), "1 doubled, squared plus 1, and again")
+    device.write(buffer, x)
+    twice.set(2, 3.0)
+    replay()
+    expect_equal(download(device, buffer, np.float32), np.full(100, 901.0), "the same with 3 set in place of 2")
+    other = upload(device, x)
+    squared.set(0, other)
+    single = device.capture([squared])
+    single()
+    single()
+    expect_equal(download(device, other, np.float32), np.full(100, 5.0), "a list of one launch, called twice")
+
+
+@programs.check("Programs are told apart by their whole text and defines, not by their name.")
+def programs_of_one_name(device: Device) -> None:
+    first = scale(device)
+    body = LOOP.format("STORE(f32, y, i, a * LOAD(f32, x, i) + 7);")
+    other = source(device, "scale", "out float32 y, in float32 x, value float32 a, value int64 n", body)
+    times = first.body.replace("a * LOAD", "FACTOR * a * LOAD")
+    five, ten = (replace(first, body=times, defines=(*first.defines, ("FACTOR", k))) for k in (5, 10))
+    x = np.arange(300, dtype=np.float32)
+    for what, factor, plus in ((first, 2, 0), (other, 2, 7), (five, 10, 0), (ten, 20, 0), (first, 2, 0)):
+        y, program = device.allocate(x.nbytes), device.load(device.build(what), what)
+        program.bind(groups(300), y, upload(device, x), 2.0, 300)()
+        expect_equal(
+            download(device, y, np.float32), factor * x + plus, f"the kernel scale that gives {factor} x + {plus}"
+        )
+
+
+@programs.check("What does not compile raises CompileError, with the compiler's log whole; the next kernel compiles.")
+def compile_errors(device: Device) -> None:
+    good = scale(device)
+    bad = replace(good, body="\n\nKERNEL {\n    y[0] = nonsense;\n}\n", filename="broken.c")
+    error = expect_raises(CompileError, lambda: device.build(bad), "a kernel that uses an undeclared name")
+    if "nonsense" not in error.log:
+        broken(f"the log does not name what is wrong, `nonsense`: {error.log!r}")
+    if "broken.c" not in error.log or not any(f"{mark}4" in error.log for mark in (":", "(")):
+        broken(f"the log does not name line 4 of broken.c: {error.log!r}")
+    device.load(device.build(good), good)
+
+
+@programs.check("A binary is plain bytes that load as often as one likes.")
+def binaries(device: Device) -> None:
+    what = scale(device)
+    binary = device.build(what)
+    if type(binary) is not bytes or not binary:
+        broken(f"build gave {type(binary).__name__} of length {len(binary)}, not bytes")
+    x = np.arange(300, dtype=np.float32)
+    loaded = [device.load(bytes(bytearray(binary)), what) for _ in range(3)]
+    for program in loaded:
+        y = device.allocate(x.nbytes)
+        program.bind(groups(300), y, upload(device, x), 2.0, 300)()
+        expect_equal(download(device, y, np.float32), 2 * x, "a program loaded from a copy of its binary")
+
+
+@programs.check("Two threads may compile, launch and read at the same time.")
+def two_threads(device: Device) -> None:
+    failures: list[str] = []
+    together = threading.Barrier(2)
+
+    def work(seed: int) -> None:
+        x = np.random.default_rng(seed).random(5000, np.float32)
+        together.wait()
+        try:
+            for turn in range(40):
+                (y,) = run(device, scale(device), [(5000, np.float32)], [x], 5000, float(turn))
+                if not np.array_equal(y, x * np.float32(turn)):
+                    failures.append(f"thread {seed} got a wrong result in turn {turn}")
+        except Exception as error:  # a thread's error would be lost
+            failures.append(f"thread {seed}: {type(error).__name__}: {error}")
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failures:
+        broken(f"{failures[0]} ({len(failures)} of 80 turns went wrong)")
+
+
+def vendor_call(dtype: str) -> VendorCall:
+    """A batch of two products: the left factor transposed, the right one shared, the output behind an offset."""
+    left, right = Layout(dtype, (2, 5, 7), (35, 1, 5)), Layout(dtype, (2, 7, 3), (0, 3, 1), 2)
+    return VendorCall("matmul", (Layout(dtype, (2, 5, 3), (15, 3, 1), 4),), (left, right))
+
+
+def _check_vendor(device: Device, dtype: str) -> None:
+    program = device.vendor(vendor_call(dtype))
+    assert program is not None  # it was claimed
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.integers(-8, 9, n).astype(dtype) for n in (70, 23, 34))
+    target = upload(device, c)
+    launch = program.bind((1, 1, 1), target, upload(device, np.zeros_like(a)), upload(device, b))
+    launch.set(1, upload(device, a))
+    launch()
+    left, right = a.reshape(2, 7, 5).swapaxes(1, 2), b[2:].reshape(7, 3)
+    expected = c.copy()
+    expected[4:] = np.matmul(left, right).reshape(-1)
+    expect_equal(download(device, target, dtype), expected, "products of small whole numbers by the vendor's library")
+
+
+for _dtype in ("float32", "float64"):
+    programs.check(
+        "The vendor's library multiplies matrices of any strides and offsets.",
+        Capability(f"a vendor matmul of {_dtype}", lambda device, d=_dtype: device.vendor(vendor_call(d)) is not None),  # type: ignore[misc]
+        name=f"vendor matmul {_dtype}",
+        bound="exact: the products of small whole numbers",
+    )(lambda device, d=_dtype: _check_vendor(device, d))

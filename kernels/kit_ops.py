@@ -1,0 +1,194 @@
+"""Checks of the op table on a device: special values exactly as NumPy has them, all others within a bound in ulp."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.kit import Capability, Facts, Tier, broken, expect_equal
+from tilewright.backends.kit_sources import LOOP, run, source
+from tilewright.backends.protocol import Device, Source
+from tilewright.kernels.kit_run import ulp_errors
+from tilewright.kernels.ops import OPS, Op
+
+ops = Tier("kernels", "what is computed, against NumPy")
+
+Array = np.ndarray[Any, Any]
+EXACT = {"add", "sub", "mul", "div", "floordiv", "mod", "neg", "abs", "sign", "max", "min", "floor", "ceil", "trunc",
+         "round", "copysign", "nextafter", "where"}  # fmt: skip
+ULPS = {"pow": 16, "tan": 8, "erf": 16, "atan2": 8, "sinh": 8, "cosh": 8, "tanh": 8, "asinh": 8, "acosh": 8, "atanh": 8,
+        "logaddexp": 8, "sqrt": 4}  # fmt: skip
+USUAL = 4
+BOUND = (
+    "0 ulp for arithmetic, rounding and choices, which IEEE defines; 4 for functions, as vector libraries promise, 8 "
+    "or 16 where OpenCL allows no better; logaddexp in ulp of its larger part, since the two may cancel"
+)
+POINTS = 4001
+RANDOM = ("philox", "below", "normal")
+
+
+def special_values(dtype: str) -> Array:
+    """What makes a template go wrong: ends of the range, zeros, non-numbers, and some plain values."""
+    kind, np_dtype = DTYPES[dtype].kind, numpy_dtype(dtype)
+    if kind == "b":
+        return np.array([False, True])
+    if kind in "iu":
+        low, high = int(np.iinfo(np_dtype).min), int(np.iinfo(np_dtype).max)
+        values = [low, low + 1, high, high - 1, 0, 1, 2, 3, 5, 7, 8, 31, 64, high // 3]
+        return np.array(values + ([-1, -2, -3, -7, -8, low // 3] if kind == "i" else []), np_dtype)
+    import ml_dtypes  # late: np.finfo knows no bfloat16
+
+    info = ml_dtypes.finfo(np_dtype)
+    tiny, least, largest = float(info.tiny), float(info.smallest_subnormal), float(info.max)
+    plain = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1e-3, 7.25, 88.0, 710.0, 1e4, tiny, 3 * least, least, largest, np.inf]
+    return np.array([*(sign * value for value in plain for sign in (1.0, -1.0)), np.nan], np.float64).astype(np_dtype)
+
+
+def special_operands(dtype: str) -> list[Array]:
+    """All pairs of special values, and a condition that is neither all true nor all false."""
+    values = special_values(dtype)
+    pairs = np.array(list(itertools.product(range(len(values)), repeat=2)))
+    return [values[pairs[:, 0]], values[pairs[:, 1]], np.arange(len(pairs)) % 3 == 0]
+
+
+def usual_operands(dtype: str) -> list[Array]:
+    """Points all over the range in which most functions are used, of both signs, and close to 0 and 1."""
+    rng, half = np.random.default_rng(11), POINTS // 2
+    x = np.concatenate([rng.uniform(-1, 1, half), rng.uniform(-30, 30, POINTS - half)])
+    y = np.concatenate([rng.uniform(-1, 1, half), rng.uniform(0.01, 6, POINTS - half)])
+    return [x.astype(numpy_dtype(dtype)), y.astype(numpy_dtype(dtype)), np.arange(POINTS) % 3 == 0]
+
+
+def ops_for(kind: str, arity: tuple[int, ...] = (1, 2, 3)) -> list[Op]:
+    """Without those of random words, which `kit` checks by their own oracle."""
+    return [op for op in OPS.values() if kind in op.kinds and op.arity in arity and not op.name.startswith(RANDOM)]
+
+
+def ops_source(device: Device, dtype: str, chosen: list[Op]) -> Source:
+    """All ops in one kernel, a loop each: one scalar call would keep a shared loop from vector functions."""
+    compute, kind, storage = DTYPES[DTYPES[dtype].compute], DTYPES[dtype].kind, DTYPES[dtype].c
+    t, u = compute.c, {1: "u8", 2: "u16", 4: "u32", 8: "u64"}[compute.nbytes]
+    loads = f"const {t} x = LOAD({storage}, in0, i), y = LOAD({storage}, in1, i); const b8 c = in2[i];"
+    lines, parameters = ["const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;"], []
+    for k, op in enumerate(chosen):
+        text = op.c[kind].format(*(("c", "x", "y") if op.arity == 3 else ("x", "y")), t=t, u=u)
+        result = op.result_dtype(dtype)
+        lines.append(f"FOR_EACH(i, begin, end) {{ {loads} STORE({DTYPES[result].c}, out{k}, i, {text}); }}")
+        parameters.append(f"out {result} out{k}")
+    parameters += [f"in {dtype} in0", f"in {dtype} in1", "in bool in2", "value int64 n"]
+    return source(device, f"ops_{dtype}", ", ".join(parameters), "\n    ".join(lines))
+
+
+def expected(op: Op, dtype: str, operands: list[Array]) -> Array:
+    """NumPy's result in the dtype that kernels calculate in; a wider one decides where that is a rounded function's."""
+    compute = numpy_dtype(DTYPES[dtype].compute)
+    x, y, c = operands[0].astype(compute), operands[1].astype(compute), operands[2]
+    if compute.kind == "f" and op.name not in EXACT and op.result == "same":
+        wide = np.longdouble if op.name not in ("erf", "logaddexp") else np.float64
+        x, y = x.astype(wide), y.astype(wide)
+    with np.errstate(all="ignore"):
+        if op.name == "pow" and compute.kind == "i":
+            return _integer_power(x, y)
+        return np.asarray(op.oracle(*((c, x, y) if op.arity == 3 else (x, y)[: op.arity])))
+
+
+def _integer_power(x: Array, y: Array) -> Array:
+    """NumPy refuses negative exponents; we round the exact result towards zero, and 0 to a negative power gives 0."""
+    bits = 8 * x.dtype.itemsize
+    wrapped = []
+    for base, power in zip(x.tolist(), y.tolist(), strict=True):
+        value = pow(base, power, 1 << bits) if power >= 0 else {1: 1, -1: 1 - 2 * (power & 1)}.get(base, 0)
+        wrapped.append((value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1))
+    return np.array(wrapped, x.dtype)
+
+
+def errors_of(op: Op, dtype: str, got: Array, wanted: Array, operands: list[Array]) -> Array:
+    """Errors in ulp; of integers and truth values 0 or infinity."""
+    if op.result == "bool" or DTYPES[dtype].kind != "f":
+        return np.where(got.astype(wanted.dtype) != wanted, np.inf, 0.0)
+    if op.name in EXACT:
+        rounded = wanted.astype(numpy_dtype(dtype))
+        value, right = got.astype(np.float64), rounded.astype(np.float64)
+        return np.where((value == right) | (np.isnan(value) & np.isnan(right)), 0.0, np.inf)
+    if op.name == "logaddexp":  # a sum whose parts may cancel: its error is theirs
+        larger = np.maximum(operands[0], operands[1]).astype(wanted.dtype)
+        parts = np.maximum(np.abs(larger), np.abs(wanted - larger))
+        return ulp_errors(got, wanted, dtype, np.where(np.isfinite(parts), parts, 0))
+    return ulp_errors(got, wanted, dtype)
+
+
+def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Device) -> Facts:
+    """Every op on all operands. The facts are the worst error of each function, in ulp, beside its bound."""
+    outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in chosen]
+    results = run(device, ops_source(device, dtype, chosen), outputs, operands, len(operands[0]))
+    facts: Facts = {}
+    wrong = []
+    for op, got in zip(chosen, results, strict=True):
+        wanted = expected(op, dtype, operands)
+        with np.errstate(all="ignore"):
+            errors = errors_of(op, dtype, got, wanted, operands)
+        exact = op.name in EXACT or op.result == "bool" or DTYPES[dtype].kind != "f"
+        allowed = 0 if exact else ULPS.get(op.name, USUAL)
+        if (errors > allowed).any():
+            k = int(np.argmax(errors > allowed))
+            values = ", ".join(str(operand[k]) for operand in operands[: min(op.arity, 2)])
+            wrong.append(
+                f"{op.name}({values}) = {got[k]}, not {wanted[k]} ({int((errors > allowed).sum())} of {errors.size})"
+            )
+        elif allowed:
+            facts[op.name] = [float(errors.max()), allowed]
+    if wrong:
+        broken(f"{len(wrong)} of {len(chosen)} ops are wrong in {dtype}: " + "; ".join(wrong[:4]))
+    return facts
+
+
+def check_special(dtype: str, device: Device) -> Facts:
+    return check_ops(dtype, special_operands(dtype), ops_for(DTYPES[dtype].kind), device)
+
+
+def check_accuracy(dtype: str, device: Device) -> Facts:
+    return check_ops(dtype, usual_operands(dtype), ops_for("f"), device)
+
+
+def check_conversion(dtype: str, device: Device) -> None:
+    """All bit patterns of a 16-bit float as float32, and float32 halfway between them back, to nearest even."""
+    t, np_dtype = DTYPES[dtype].c, numpy_dtype(dtype)
+    body = LOOP.format(f"STORE(f32, y, i, LOAD({t}, x, i)); STORE({t}, z, i, LOAD(f32, w, i));")
+    what = source(
+        device, f"convert_{t}", f"out float32 y, out {dtype} z, in {dtype} x, in float32 w, value int64 n", body
+    )
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    x = patterns.view(np_dtype)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float32)
+        between = (wide + np.roll(wide, -1)) / 2
+        between[~np.isfinite(between)] = 1.0
+        rounded = between.astype(np_dtype)
+    y, z = run(device, what, [(x.size, np.float32), (x.size, np.uint16)], [x.view(np.uint16), between], x.size)
+    number = ~np.isnan(wide)
+    expect_equal(y.view(np.uint32)[number], wide.view(np.uint32)[number], f"{dtype} values as float32, their bits")
+    if not np.isnan(y[~number]).all():
+        broken(f"a NaN of {dtype} is no NaN as float32")
+    expect_equal(z, rounded.view(np.uint16), f"float32 values between two of {dtype}, to nearest even, their bits")
+
+
+for _dtype in KERNEL_DTYPES:
+    _claimed = Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes)  # type: ignore[misc]
+    ops.check(
+        f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed,
+        name=f"special values {_dtype}", bound=BOUND if DTYPES[_dtype].kind == "f" else "exact",
+    )(partial(check_special, _dtype))  # fmt: skip
+    if DTYPES[_dtype].kind == "f":
+        ops.check(
+            f"Every op of the table is accurate in {_dtype} at {POINTS} points all over its range.", _claimed,
+            name=f"accuracy {_dtype}", bound=BOUND,
+        )(partial(check_accuracy, _dtype))  # fmt: skip
+    if DTYPES[_dtype].compute != _dtype:
+        ops.check(
+            f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed,
+            name=f"conversions {_dtype}", bound="exact",
+        )(partial(check_conversion, _dtype))  # fmt: skip

@@ -1,0 +1,84 @@
+"""Devices that compute something wrong, or die of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from broken_frame import Broken, changed
+
+
+class fast_math(Broken):
+    """NaN, infinity and -0 are said not to exist. (All of -ffast-math would flush subnormals in the whole process.)"""
+
+    own_text = True
+
+    def build(self, source):
+        flags = ("-ffinite-math-only", "-fno-signed-zeros", "-fassociative-math")
+        compiler = replace(self.compiler, command=(*self.compiler.command, *flags))
+        return compiler.compile(self.text(source))
+
+
+class float32_for_float64(Broken):
+    own_text = True
+    text = changed(("#define STORE_f64(p, i, v) ((p)[i] = (v))", "#define STORE_f64(p, i, v) ((p)[i] = (f32)(v))"))
+
+
+class half_truncated(Broken):
+    """A float16 is cut instead of rounded."""
+
+    own_text = True
+    text = changed(("0x38000000u + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13", "0x38000000u) >> 13"))
+
+
+class loop_one_too_far(Broken):
+    own_text = True
+    text = changed(("simd) for (i64 i = (begin); i < (end); i++)", "simd) for (i64 i = (begin); i <= (end); i++)"))
+
+
+class reduction_one_short(Broken):
+    own_text = True
+    text = changed((
+        "PRAGMA(omp simd reduction(R : acc)) for (i64 i = (begin); i < (end); i++)",
+        "for (i64 i = (begin); i < (end) - ((end) > 4000); i++)",
+    ))  # fmt: skip
+
+
+class max_forgets_nan(Broken):
+    own_text = True
+    text = changed(("((((a) > (b)) | ((a) != (a))) ? (a) : (b))", "(((a) > (b)) ? (a) : (b))"))
+
+
+class wild_stores(Broken):
+    """Every store of an int8 reaches one element further."""
+
+    own_text = True
+    text = changed(("STORE_i8(p, i, v) ((p)[i] = (v))", "STORE_i8(p, i, v) ((p)[i] = (v), (p)[(i) + 1] = (v))"))
+
+
+class claims_what_it_lacks(Broken):
+    own_text = True
+    text = changed(("#define LOAD_f64(p, i) ((p)[i])", "#define LOAD_f64(p, i) ((p)[i] + no_float64_here)"))
+
+
+class vendor_ignores_offsets(Broken):
+    def vendor(self, call):
+        flat = [replace(layout, offset=0) for layout in (*call.outputs, *call.inputs)]
+        return super().vendor(replace(call, outputs=(flat[0],), inputs=(flat[1], flat[2])))
+
+
+class crashes(Broken):
+    """The process dies when four bytes are copied."""
+
+    def copy(self, source, target, nbytes, source_offset=0, target_offset=0):
+        if nbytes == 20:
+            os.abort()
+        super().copy(source, target, nbytes, source_offset, target_offset)
+
+
+class hangs(Broken):
+    def copy(self, source, target, nbytes, source_offset=0, target_offset=0):
+        if nbytes == 20:
+            time.sleep(3600)
+        super().copy(source, target, nbytes, source_offset, target_offset)
