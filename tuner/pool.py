@@ -34,7 +34,9 @@ class Pool:
         names = dict.fromkeys(name for config in self.configs for name in config)
         self.choices: dict[str, list[Any]] = {name: _choices(name, self.configs) for name in names}
         self._codes = {name: {_typed(v): k for k, v in enumerate(values)} for name, values in self.choices.items()}
-        self.codes = np.array([self._row(config) for config in self.configs], np.int32).reshape(-1, len(names))
+        self.codes = np.array([self._row(config) for config in self.configs], np.int32).reshape(
+            len(self.configs), len(names)
+        )
         self.places = _places(list(self.choices.values()), self.codes)
         self._index: dict[tuple[int | None, ...], int] = {tuple(row): k for k, row in enumerate(self.codes.tolist())}
         if len(self._index) < len(self.configs):

@@ -92,8 +92,9 @@ class Proposer:
             share = (able.sum() + 1) / (len(able) + 2)
             spread = math.sqrt(share * (1 - share))
             self._validity.fit(places[tried], (able - share) / spread, 2)
-            chance = self._validity.predict(places[looked])[0] * spread + share
-            worth = worth + np.log(np.clip(chance, 0.01, 1.0))
+            works, doubt = self._validity.predict(places[looked])
+            surplus = (works + (share - 0.5) / spread) / doubt  # how surely it is nearer to 1, works, than to 0, fails
+            worth = worth + np.log(_below(np.maximum(surplus, -5.0)))
         order = np.argsort(-worth, kind="stable")
         self._last = looked[order[1 : CANDIDATES // 2]]
         return int(looked[order[0]])
@@ -127,7 +128,11 @@ def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:
     """
     z = (best - mean) / deviation
     density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    below = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))  # to three digits: it only ranks
-    near = np.log(np.maximum(z * below + density, 1e-30))
+    near = np.log(np.maximum(z * _below(z) + density, 1e-30))
     far = -0.5 * z * z - np.log(np.maximum(z * z, 1.0)) - 0.92
     return np.log(deviation) + np.where(z > -3, near, far)
+
+
+def _below(z: Array) -> Array:
+    """The normal distribution, to three digits: it only ranks."""
+    return 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))

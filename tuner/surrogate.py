@@ -21,7 +21,7 @@ class GaussianProcess:
     """
 
     def __init__(self, features: int) -> None:
-        far = math.log(0.7 * math.sqrt(features))  # points half the cube apart still know of each other
+        far = 0.5 * math.log(0.5 * max(features, 1))  # points half the cube apart still know of each other
         self._mean = np.array([far] * features + [0.0, math.log(1e-2)])
         self._deviation = np.array([1.0] * features + [1.0, 1.5])
         self._theta = self._mean.copy()

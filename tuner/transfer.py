@@ -21,6 +21,10 @@ STEEPNESS = 0.1
 """Logarithms of times above the median count so much: how bad the bad ones are says little about the best."""
 
 
+NEIGHBOURS = 0.5
+"""What the mean of its neighbours' logarithms counts against a config's own, in the first trial."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A time in seconds, NaN where the config failed there, and where it comes from: a device, a size."""
@@ -47,7 +51,8 @@ class Advice:
             if k is not None:
                 found.setdefault(row.origin, {})[k] = row.seconds
         tables = [_table(pool, times) for _, times in sorted(found.items()) if any(map(_measured, times.values()))]
-        self._tables = np.array(tables).reshape(len(tables), len(pool))
+        self._logarithms = np.array(tables).reshape(len(tables), len(pool))
+        self._tables = np.array([flattened(t) - np.median(t) for t in tables]).reshape(len(tables), len(pool))
         self.spread = float(self._tables.std(1).mean()) if tables else 0.0
 
     def __len__(self) -> int:
@@ -57,11 +62,11 @@ class Advice:
     def first(self) -> int:
         """The config to begin with: fast on average over the origins, and so are its neighbours.
 
-        A best config whose neighbours are slow was fast by some device's quirk or by noise.
+        A best config whose neighbours are slow or fail was fast by some device's quirk, or by noise.
         """
-        consensus = self._tables.mean(0)
+        consensus = self._logarithms.mean(0)
         top = np.argsort(consensus, kind="stable")[:64].tolist()
-        return min(top, key=lambda k: consensus[k] + 0.3 * np.median(consensus[self._pool.neighbours(k)]))
+        return min(top, key=lambda k: consensus[k] + NEIGHBOURS * consensus[self._pool.neighbours(k)].mean())
 
     def expected(self, tried: Array, seconds: Array) -> Array:
         """Logarithms of times for the whole pool, but for a constant; 0 where nothing is to be believed.
@@ -96,14 +101,14 @@ def _table(pool: Pool, times: dict[int, float]) -> Array:
     seconds = np.array([times[k] if _measured(times[k]) else np.nan for k in at.tolist()])
     logarithms = np.log(np.where(np.isnan(seconds), np.nanmax(seconds), seconds))
     table = np.full(len(pool), np.nan)
-    table[at] = flattened(logarithms)
+    table[at] = logarithms
     missing = np.flatnonzero(np.isnan(table))
     places = pool.places
     for start in range(0, len(missing), 256):
         some = missing[start : start + 256]
         apart = (places[at] ** 2).sum(1)[None] - 2 * places[some] @ places[at].T
         table[some] = table[at[apart.argmin(1)]]
-    return table - np.median(table)
+    return table
 
 
 def _ranks(values: Array) -> Array:
