@@ -70,12 +70,11 @@ def with_others(how: str, spaces: Sequence[Measured], space: Measured, seed: int
 
 def print_results(console: Console, spaces: Sequence[Measured], results: dict[str, dict[str, Any]]) -> None:
     table = Table("searcher", "seeds", "score", *(f"after {n}" for n in AT), "ms a trial", title="all spaces")
-    each = Table("space", *results, title="scores")
+    each = Table("searcher", *(space.name for space in spaces), title="scores")
     for name, found in results.items():
         fractions = (f"{100 * found['fractions'][n]:.1f} %" for n in AT)
         table.add_row(name, str(found["seeds"]), f"{found['score']:.3f}", *fractions, f"{found['ms_per_trial']:.1f}")
-    for space in spaces:
-        each.add_row(space.name, *(f"{found['scores'][space.name]:.2f}" for found in results.values()))
+        each.add_row(name, *(f"{found['scores'][space.name]:.2f}" for space in spaces))
     console.print(table)
     console.print(each)
 

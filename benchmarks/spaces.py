@@ -57,11 +57,11 @@ class Measured:
         times = np.sort(self.worst_for_failed)
         logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, len(times) + 1)))])  # of factorials
         expected = []
-        for n in range(1, TRIALS + 1):
+        for n in range(1, min(TRIALS, len(times)) + 1):
             rest = len(times) - 1 - np.arange(len(times) - n + 1)  # how many are slower than each
             chances = logs[rest] - logs[n - 1] - logs[rest - n + 1] - (logs[-1] - logs[n] - logs[len(times) - n])
             expected.append(float((np.exp(chances) * times[: len(rest)]).sum()))
-        return np.array(expected)
+        return np.array(expected + [float(times[0])] * (TRIALS - len(expected)))
 
     def score(self, curves: Array) -> float:
         """0 as random search, 1 as knowing the answer (after Willemsen et al., FGCS 2024). `curves`: seeds x TRIALS."""

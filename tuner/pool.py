@@ -142,11 +142,12 @@ def _combinations(space: Space, seed: int) -> Iterable[Config]:
             yield dict(zip(names, values, strict=True))
         return
     rng, seen = np.random.default_rng(seed), set()
-    for _ in range(ENUMERATED):
-        row = tuple(int(rng.integers(len(values))) for values in space.choices.values())
-        if row not in seen:
-            seen.add(row)
-            yield {name: space.choices[name][k] for name, k in zip(names, row, strict=True)}
+    counts = [len(values) for values in space.choices.values()]
+    for _ in range(ENUMERATED // 4096):
+        for row in map(tuple, rng.integers(counts, size=(4096, len(counts))).tolist()):
+            if row not in seen:
+                seen.add(row)
+                yield {name: space.choices[name][k] for name, k in zip(names, row, strict=True)}
 
 
 def _passes(space: Space, config: Config) -> int:

@@ -14,7 +14,7 @@ from tilewright.tuner.pool import Pool, valid_configs
 from tilewright.tuner.transfer import Known
 
 if TYPE_CHECKING:
-    from optuna.study import Study
+    from tilewright.tuner.sampler import Study
 
 
 class Failed(Exception):
