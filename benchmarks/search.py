@@ -88,17 +88,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for n, f in found.items() if options.only in n and n != options.skip}  # fmt: skip
     if not options.no_transfer:
         jobs |= {f"tilewright, others {how}": (partial(with_others, how, spaces), options.seeds) for how in TRANSFER}
-    results = {}
-    for name, (searcher, seeds) in jobs.items():
-        with console.status(name):
-            results[name] = judge(spaces, searcher, seeds)
-        console.print(f"{name}: {results[name]['score']:.3f}")
-    print_results(console, spaces, results)
     facts = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "processor": host.cpu_model(),
         "versions": {"python": platform.python_version(), **versions}, "spaces": [space.name for space in spaces],
     }  # fmt: skip
-    options.json.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n")
+    results: dict[str, dict[str, Any]] = {}
+    for name, (searcher, seeds) in jobs.items():
+        with console.status(name):
+            results[name] = judge(spaces, searcher, seeds)
+        console.print(f"{name}: {results[name]['score']:.3f}")
+        options.json.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n")  # a long run may be cut
+    print_results(console, spaces, results)
     console.print(f"saved {options.json}")
     return 0
 

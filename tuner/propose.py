@@ -109,7 +109,10 @@ class Proposer:
         advised = unseen[np.argpartition(expected[unseen], 200)[:200]] if self.advice else self._last[:0]
         near = [self.pool.neighbours(int(k)) for k in best]
         looked = np.concatenate([rng.choice(unseen, CANDIDATES // 2, replace=False), self._last, advised, *near])
-        return np.intersect1d(looked, unseen)
+        both = np.zeros(len(self.pool), np.int8)
+        both[looked] = 1
+        both[unseen] += 1
+        return np.flatnonzero(both == 2)
 
 
 def _modelled(tried: Array, times: Array, rng: np.random.Generator) -> tuple[Array, Array]:
