@@ -27,7 +27,7 @@ class PoolSampler(BaseSampler):
     An objective asks for each tunable by `trial.suggest_categorical(name, sampler.choices[name])`, or for all at once
     by `sampler.config(trial)`. A trial that ended as FAIL was a config that does not work; a pruned one counts with
     its last intermediate value. Trials that still run are left to whoever runs them, until nothing else is left.
-    Raises IndexError, from `study.ask`, when all have been tried.
+    Raises IndexError, from `study.ask`, when all have been tried. One sampler serves one thread.
     """
 
     def __init__(self, pool: Pool, seed: int = 0, known: Iterable[Known] = ()) -> None:
@@ -110,11 +110,12 @@ def _keys(values: list[Any]) -> list[Any]:
 
 
 def _seconds(trial: FrozenTrial) -> float:
+    seconds = math.nan
     if trial.state == TrialState.COMPLETE and trial.value is not None:
-        return trial.value
-    if trial.state == TrialState.PRUNED and trial.intermediate_values:
-        return trial.intermediate_values[max(trial.intermediate_values)]
-    return math.nan
+        seconds = trial.value
+    elif trial.state == TrialState.PRUNED and trial.intermediate_values:
+        seconds = trial.intermediate_values[max(trial.intermediate_values)]
+    return seconds if seconds > 0 else math.nan
 
 
 def tell(study: Study, trial: Trial, seconds: float | None, reason: str = "") -> None:

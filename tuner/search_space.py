@@ -59,8 +59,9 @@ def search(
     for `best`. The same seed and times give the same search.
 
     Raises ValueError for a space without a valid config (says which rule leaves none), a rule that raises, a config
-    that is no dict of int, float, str and bool, and a budget that is no positive number. Whatever else `measure` raises
-    ends the search; a study keeps what was measured.
+    that is no dict of int, float, str and bool, a budget that is no positive number, and a study that maximizes.
+    Whatever else `measure` raises ends the search; a study keeps what was measured, and the interrupted trial as
+    running: its config comes again when nothing else is left.
     """
     limit = _checked(trials, seconds)
     pool = Pool(valid_configs(configs, seed) if isinstance(configs, Space) else configs)
@@ -104,19 +105,21 @@ def explore(
     sampler = PoolSampler(pool, seed, known)
     if study is None:
         study = quiet_study(sampler)
+    elif [direction.name for direction in study.directions] != ["MINIMIZE"]:
+        raise ValueError("the study is to be minimized, with one value: create it with direction='minimize'")
     study.sampler = sampler
-    for config, seconds in done:
-        sampler.add(study, config, seconds)
+    for config, taken in done:
+        sampler.add(study, config, taken)
     tried, times, _ = sampler.past(study)
     before = [Trial(pool.configs[k], s if math.isfinite(s) else None) for k, s in zip(tried, times, strict=True)]
     while not (reason := "exhausted" if sampler.exhausted(study) else stop()):
         trial = study.ask()
         try:
-            tell(study, trial, measure(sampler.config(trial)))
-        except BaseException as error:
+            seconds = measure(sampler.config(trial))
+        except Failed as error:
             tell(study, trial, None, str(error))
-            if not isinstance(error, Failed):  # the caller's to see; no trial is left that looks as if it still ran
-                raise
+        else:
+            tell(study, trial, seconds)
     return before, reason
 
 

@@ -135,7 +135,7 @@ class Search:
             return "settled"
         candidates = list(self.past.candidates.values())
         pool = Pool(_flat(c) for c in candidates)
-        patience = math.inf if self.effort == "exhaustive" else max(12, 4 * len(pool.choices))
+        patience = math.inf if self.effort == "exhaustive" else max(12, 4 * max(len(c.config) for c in candidates))
         idle = 0
 
         def stop() -> str:

@@ -169,7 +169,9 @@ def test_what_measure_raises_otherwise_is_the_callers():
     study = optuna.create_study()
     with pytest.raises(ZeroDivisionError):
         search(SPACE, lambda c: 1 / 0, trials=3, study=study)
-    assert [t.state.name for t in study.trials] == ["FAIL"]
+    assert [t.state.name for t in study.trials] == ["RUNNING"]
+    with pytest.raises(ValueError, match="direction='minimize'"):
+        search(SPACE, hills, trials=1, study=optuna.create_study(direction="maximize"))
 
 
 KILLED = """
