@@ -9,7 +9,9 @@ from tilewright.tuner.prepare import Bound, Candidate, Prepared, prepare, vendor
 
 if TYPE_CHECKING:
     from tilewright.tuner.observe import Observations, tune_observed, tuning
-    from tilewright.tuner.search import tune
+    from tilewright.tuner.search_space import Failed, search
+    from tilewright.tuner.transfer import Known
+    from tilewright.tuner.tune_problem import tune
 
 generation = 0
 """Grows whenever a choice made before may no longer be the best; whoever keeps choices compares it."""
@@ -18,11 +20,14 @@ observing: Observations | None = None
 """While set, whoever launches a problem calls `observing.launched(problem, device, seconds)`."""
 
 __all__ = [
-    "Bound", "Candidate", "Choice", "Observations", "Prepared", "choose", "generation", "observing", "prepare", "tune",
-    "tune_observed", "tuning", "vendor_candidate",
+    "Bound", "Candidate", "Choice", "Failed", "Known", "Observations", "Prepared", "choose", "generation", "observing",
+    "prepare", "search", "tune", "tune_observed", "tuning", "vendor_candidate",
 ]  # fmt: skip
 
-_LATE = {"Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "search"}
+_LATE = {
+    "Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "tune_problem",
+    "search": "search_space", "Failed": "search_space", "Known": "transfer",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ from tilewright.tuner.choose import choose
 from tilewright.tuner.command_show import Display, Line, line_json, write_json
 from tilewright.tuner.measure import Unmeasurable, supervisor
 from tilewright.tuner.observe import LIGHT, Observations, Observed, Purse, shares
-from tilewright.tuner.search import tune
 from tilewright.tuner.store import default_store
+from tilewright.tuner.tune_problem import tune
 from tilewright.tuner.yardstick import duration, roof
 
 SHOWN = 12  # problems in the table; the rest is one line

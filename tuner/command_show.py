@@ -16,7 +16,7 @@ from rich.table import Table
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.prepare import VENDOR
 from tilewright.tuner.records import Record
-from tilewright.tuner.search import FOREVER, Result, Status
+from tilewright.tuner.tune_problem import FOREVER, Result, Status
 from tilewright.tuner.yardstick import duration, rate, share_of_roof
 
 

@@ -17,10 +17,10 @@ from tilewright.kernels.problem import Problem
 from tilewright.tuner.command_script import tune_script
 from tilewright.tuner.command_show import Display, Line, line_json, make_console, print_table, write_json
 from tilewright.tuner.measure import Unmeasurable
-from tilewright.tuner.search import EFFORTS, Result, verdict
-from tilewright.tuner.search import tune as tune_problem
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import default_store
+from tilewright.tuner.tune_problem import EFFORTS, Result, verdict
+from tilewright.tuner.tune_problem import tune as tune_problem
 from tilewright.tuner.yardstick import beaten, raised, roof
 
 DEFAULT_BUDGET = 60.0  # seconds, for all devices and problems together

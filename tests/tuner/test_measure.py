@@ -12,8 +12,8 @@ import pytest
 from tests.tuner.problems import double
 from tilewright.tuner import Candidate
 from tilewright.tuner.measure import Supervisor, Unmeasurable
-from tilewright.tuner.search import Search
 from tilewright.tuner.store import Store
+from tilewright.tuner.tune_problem import Search
 
 PLUGIN = Path(__file__).parent / "plugin"
 TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)

@@ -12,11 +12,14 @@ from typing import Any, Protocol
 
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import Config
 from tilewright.tuner.choose import forget
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
+from tilewright.tuner.pool import Pool
 from tilewright.tuner.prepare import VENDOR, Candidate
 from tilewright.tuner.records import Record, clearly_faster
+from tilewright.tuner.search_space import Failed, explore
 from tilewright.tuner.store import Store, default_store
 
 EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.inf}
@@ -128,24 +131,35 @@ class Search:
         """Measure one candidate after the other. Returns why it stopped: "settled" or "budget"."""
         for candidate in self.past.first():
             self._measure(candidate, math.inf)
-        from tilewright.tuner.suggest import Suggester  # Optuna takes a third of a second: only when a search starts
-
-        seed = int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
-        suggester = Suggester(self.past.candidates.values(), seed)
-        for record in list(self.past.known.values()):
-            suggester.tell(Candidate(record.kernel, record.config), record.seconds if record.status == "ok" else None)
-        patience = math.inf if self.effort == "exhaustive" else max(12, 4 * suggester.tunables)
+        if not self.past.candidates:
+            return "settled"
+        candidates = list(self.past.candidates.values())
+        pool = Pool(_flat(c) for c in candidates)
+        patience = math.inf if self.effort == "exhaustive" else max(12, 4 * max(len(c.config) for c in candidates))
         idle = 0
-        while len(suggester) and idle < patience:
-            if self._left() <= self._reserve() + min(self._costs, default=0.0):
-                return "budget"
-            candidate = suggester.ask()
+
+        def stop() -> str:
+            if idle >= patience:
+                return "settled"
+            return "budget" if self._left() <= self._reserve() + min(self._costs, default=0.0) else ""
+
+        def measure(config: Config) -> float:
+            nonlocal idle
             before = self._best()
-            taken = self._measure(candidate, max(self._left(), 1.0) + OVERRUN)
-            suggester.tell(candidate, taken.seconds if taken.status == "ok" else None)
+            k = pool.find(config)
+            assert k is not None
+            taken = self._measure(candidates[k], max(self._left(), 1.0) + OVERRUN)
             better = taken.status == "ok" and (before is None or clearly_faster(taken, before))
             idle = 0 if better else idle + 1
-        return "settled"
+            if taken.status != "ok":
+                raise Failed(taken.reason)
+            return taken.seconds
+
+        seed = int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
+        records = [r for r in self.past.known.values() if r.name in self.past.candidates]
+        done = [(_flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in records]
+        stopped = explore(pool, measure, stop, seed=seed, done=done)[1]
+        return "settled" if stopped == "exhausted" else stopped
 
     def _measure(self, candidate: Candidate, patience: float) -> Record:
         """Measure and write down."""
@@ -225,6 +239,11 @@ class Search:
         elapsed = self._clock() - self._start
         trials, best = len(self._trials), self._best()
         self._progress(Status(self.problem, self.device.name, trials, candidate, best, elapsed, self.allotted))
+
+
+def _flat(candidate: Candidate) -> Config:
+    """A candidate as one config: its kernel, and that kernel's tunables under names of their own."""
+    return {"kernel": candidate.kernel, **{f"{candidate.kernel}.{k}": v for k, v in candidate.config.items()}}
 
 
 def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | None, Record | None]:

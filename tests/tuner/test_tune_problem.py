@@ -12,9 +12,8 @@ from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
 from tilewright.kernels.space import Rule, Space
 from tilewright.tuner.measure import Unmeasurable
-from tilewright.tuner.search import Search, allotment
 from tilewright.tuner.store import Store
-from tilewright.tuner.suggest import Suggester
+from tilewright.tuner.tune_problem import Search, allotment
 
 CHOICES = {"A": (1, 2, 4, 8, 16, 32), "B": (1, 2, 3, 4, 5, 6), "MODE": ("x", "y", "z"), "TILE": (1024,)}
 
@@ -204,20 +203,6 @@ def test_a_budget_caps_the_effort():
     assert allotment("full", 5) == 5.0
     with pytest.raises(ValueError, match="instant, quick, full, exhaustive"):
         allotment("lazy", None)
-
-
-def test_suggester_ends_when_all_is_seen():
-    from tilewright.tuner.prepare import Candidate
-
-    suggester = Suggester([Candidate("k", {"A": a}) for a in (1, 2, 3)], seed=1)
-    for _ in range(3):
-        candidate = suggester.ask()
-        suggester.tell(candidate, None if candidate.config["A"] == 1 else 1e-3)
-    assert len(suggester) == 0
-    with pytest.raises(IndexError):
-        suggester.ask()
-    suggester.tell(Candidate("gone", {"A": 1}), 1e-3)  # a record of a kernel that is no more does no harm
-    suggester.tell(Candidate("k", {"A": 77}), 1e-3)
 
 
 def test_nearest_sizes_are_tried_early(store):
