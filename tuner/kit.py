@@ -17,7 +17,7 @@ from tilewright.kernels.problem import Operand, Problem
 from tilewright.tuner.measure import Supervisor
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.records import fingerprint_from_json
-from tilewright.tuner.search import tune
+from tilewright.tuner.tune_problem import tune
 
 tuning = Tier("tuner", "kernels that go wrong, in a process of their own")
 
