@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
-from tilewright.backends.cache import load_program
+from tilewright.backends.cache import has_program, load_program
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import (
     Argument,
@@ -22,6 +22,7 @@ from tilewright.backends.protocol import (
     VendorCall,
 )
 from tilewright.kernels import KERNELS
+from tilewright.kernels.apart import Pieces
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.space import Config
@@ -66,7 +67,7 @@ class Part:
     grid: tuple[int, int, int]
     buffers: tuple[int, ...]
     values: tuple[int | float, ...] = ()
-    scalars: int = 0  # how many of the last values are the problem's scalars
+    scalars: tuple[int, ...] = ()  # which of the problem's scalars the last values are
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ class Prepared:
             launches.append(launch)
             for index, k in enumerate(part.buffers):
                 places[k].append((launch, index))
-            first = len(part.buffers) + len(part.values) - part.scalars
-            for k in range(part.scalars):
-                scalars[k].append((launch, first + k))
+            first = len(part.buffers) + len(part.values) - len(part.scalars)
+            for index, k in enumerate(part.scalars):
+                scalars[k].append((launch, first + index))
         split = len(outputs)
         end = split + len(inputs)
         return Bound(
@@ -141,7 +142,28 @@ def _part(problem: Problem, kernel: Kernel, config: Config, device: Device, buff
     source = kernel.render(problem, config)
     program = load_program(device, source)
     values = kernel.values(problem, config)
-    return Part(program, kernel.grid(problem, config), buffers, values, len(problem.scalars))
+    return Part(program, kernel.grid(problem, config), buffers, values, tuple(range(len(problem.scalars))))
+
+
+def prepare_apart(problem: Problem, pieces: Pieces, device: Device) -> Prepared:
+    """`problem` piece by piece, each by its default candidate. Raises Unsupported where a piece has none."""
+    parts = []
+    for piece in pieces.pieces:
+        candidate = default_candidate(piece.problem, device.limits)
+        if candidate is None:
+            raise Unsupported(f"{device.name}: no kernel for {piece.problem.title}")
+        kernel = kernels(piece.problem)[candidate.kernel]
+        part = _part(piece.problem, kernel, candidate.config, device, (piece.output, *piece.inputs))
+        parts.append(replace(part, scalars=piece.scalars))
+    return Prepared(problem, device, tuple(parts), pieces.temporaries)
+
+
+def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
+    """Whether preparing would find all its programs made already, in memory or on disk."""
+    if candidate.kernel == VENDOR:
+        return True
+    source = kernels(problem)[candidate.kernel].render(problem, candidate.config)
+    return has_program(device, source)
 
 
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:
