@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 from tilewright.backends.cache import has_program, load_program
 from tilewright.backends.dtypes import DTYPES
@@ -138,9 +139,26 @@ def prepare(problem: Problem, candidate: Candidate, device: Device) -> Prepared:
     return Prepared(problem, device, (_part(problem, kernel, candidate.config, device, tuple(range(count))),))
 
 
+_loaded: dict[tuple[Any, ...], Program] = {}
+
+
+def _text(problem: Problem, kernel: Kernel, config: Config, device: Device) -> tuple[Any, ...] | None:
+    """What alone decides a kernel's text, dear to write for each size; None for products: theirs needs more."""
+    return None if problem.kind == "matmul" else (device, problem.family, kernel.name, *config.items())
+
+
+def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -> Program:
+    key = _text(problem, kernel, config, device)
+    program = _loaded.get(key) if key is not None else None
+    if program is None:
+        program = load_program(device, kernel.render(problem, config))
+        if key is not None:
+            _loaded[key] = program
+    return program
+
+
 def _part(problem: Problem, kernel: Kernel, config: Config, device: Device, buffers: tuple[int, ...]) -> Part:
-    source = kernel.render(problem, config)
-    program = load_program(device, source)
+    program = _program(problem, kernel, config, device)
     values = kernel.values(problem, config)
     return Part(program, kernel.grid(problem, config), buffers, values, tuple(range(len(problem.scalars))))
 
@@ -162,8 +180,9 @@ def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
     """Whether preparing would find all its programs made already, in memory or on disk."""
     if candidate.kernel == VENDOR:
         return True
-    source = kernels(problem)[candidate.kernel].render(problem, candidate.config)
-    return has_program(device, source)
+    kernel = kernels(problem)[candidate.kernel]
+    key = _text(problem, kernel, candidate.config, device)
+    return key in _loaded or has_program(device, kernel.render(problem, candidate.config))
 
 
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:

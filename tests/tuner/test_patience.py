@@ -11,6 +11,7 @@ from tests.kernels.judge import compare
 from tests.kernels.test_kernels import GRAPHS
 from tilewright.backends.dtypes import numpy_dtype
 from tilewright.backends.protocol import Device
+from tilewright.kernels import KERNELS
 from tilewright.kernels.apart import Pieces, apart
 from tilewright.kernels.lower import Step
 from tilewright.kernels.oracle import reference
@@ -60,6 +61,19 @@ def test_many_programs_need_few_kernels() -> None:
             whole.add(step.problem.family)
             parts.update(piece.problem.family for piece in pieces.pieces)
     assert (len(whole), len(parts)) == (8, 1)
+
+
+def test_one_text_serves_all_sizes(device: Device) -> None:
+    """What programs are kept by: a problem's family and the config, in which no size appears."""
+    texts: dict[tuple[object, ...], object] = {}
+    for name in GRAPHS:
+        for n in (3, 5, 40, 257):
+            for problem in (step.problem for step in fused(*GRAPHS[name](n), limits=device.limits)):
+                for kernel in KERNELS[problem.kind]:
+                    if any(True for _ in kernel.space(problem, device.limits)):
+                        config = kernel.default(problem, device.limits)
+                        text = kernel.render(problem, config)
+                        assert texts.setdefault((problem.family, kernel.name, *config.items()), text) == text
 
 
 def test_what_runs_often_is_compiled(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
