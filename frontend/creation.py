@@ -52,7 +52,7 @@ def _host(obj: Any) -> np.ndarray[Any, Any]:
         return np.from_dlpack(obj)
     data = np.asarray(obj)
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
-        raise TypeError(f"asarray: {type(obj).__name__} of dtype {data.dtype} is not numeric")
+        raise TypeError(f"asarray: Unsupported dtype {data.dtype} of {type(obj).__name__}; arrays hold numbers")
     return data
 
 
