@@ -90,7 +90,7 @@ def _whole(node: Node, device: Device) -> HostArray:
 def _window(data: HostArray, view: View) -> HostArray:
     if view.size == 0:
         return np.empty(view.shape, data.dtype)
-    start = data.reshape(-1)[view.offset :]
+    start = np.ascontiguousarray(data).reshape(-1)[view.offset :]  # `data` may be a window itself, turned around
     strides = tuple(s * data.itemsize for s in view.strides)
     return np.lib.stride_tricks.as_strided(start, view.shape, strides, writeable=False)
 

@@ -208,3 +208,11 @@ def test_a_loop_over_elements_has_one_plan(device):
     assert float(third + 1) == a[3] + 1
     x[2:5] = 7.0
     assert float(third + 1) == 8.0
+
+
+def test_a_slice_of_a_reversed_complex_copy(device):
+    """The copy is a window that is not made yet: a slice of it must not count on its elements' order in memory."""
+    a = np.arange(6).astype(np.complex64)
+    turned = tw.flip(tw.asarray(a, device=device.name)).__copy__()
+    np.testing.assert_array_equal(np.asarray(turned[:2]), a[::-1][:2])
+    np.testing.assert_array_equal(np.asarray(turned[1:4] + turned[:3]), a[::-1][1:4] + a[::-1][:3])
