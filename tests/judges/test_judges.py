@@ -11,13 +11,10 @@ from tests.judges.__main__ import ROOT, SUITES, command, environment
 from tilewright.backends import registry
 
 SAMPLE = {
-    ("sklearn", "cpu"): (200, ["sklearn.utils.tests.test_array_api", "sklearn.preprocessing.tests.test_label"]),
-    ("scipy", "cpu"): (
-        200,
-        ["scipy.constants", "scipy.cluster.tests.test_vq", "scipy.special.tests.test_logsumexp"],
-    ),
+    ("sklearn", "cpu"): (200, ["sklearn.utils.tests.test_array_api"]),
+    ("scipy", "cpu"): (50, ["scipy.constants", "scipy.cluster.tests.test_vq"]),
     ("scipy", "opencl:0"): (3, ["scipy.constants"]),
-}  # fmt: skip
+}
 """(suite, device) -> how many pass at least, and the modules."""
 
 
