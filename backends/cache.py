@@ -48,6 +48,11 @@ def load_program(device: Device, source: Source) -> Program:
     return program
 
 
+def has_program(device: Device, source: Source) -> bool:
+    """Whether `load_program` would do without the compiler."""
+    return (device, source) in _programs or (folder() / "binaries" / binary_key(device, source)).exists()
+
+
 def binary(device: Device, source: Source) -> bytes:
     """The binary of `source`, from disk if it is there, else built and kept."""
     path = folder() / "binaries" / binary_key(device, source)

@@ -69,7 +69,7 @@ def _host(obj: Any, copy: bool | None, dtype: str | None) -> np.ndarray[Any, Any
         name = type(obj).__name__
         raise ValueError(f"asarray: {name} has no memory to share and needs a copy; leave out copy=False") from None
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
-        raise TypeError(f"asarray: {type(obj).__name__} of dtype {data.dtype} is not numeric")
+        raise TypeError(f"asarray: Unsupported dtype {data.dtype} of {type(obj).__name__}; arrays hold numbers")
     return data
 
 

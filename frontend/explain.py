@@ -12,7 +12,8 @@ from tilewright.realize import Graph, plan_for
 @dataclass(frozen=True, slots=True)
 class Group:
     """One fused group. `way` is "native", "vendor" or "fallback"; `origin` says why this candidate: "record",
-    "nearest", "vendor", "default", or the reason of a fallback. Operations and bytes are the problem's least."""
+    "nearest", "vendor", "default", "in pieces" (op by op, until it has run often enough to be worth compiling), or the
+    reason of a fallback. Operations and bytes are the problem's least."""
 
     title: str
     way: str

@@ -10,6 +10,15 @@ from tilewright.devices import Device, devices, get_default_device, resolve
 from tilewright.dtypes import KINDS, default_float, default_int, isdtype, object_of, supported
 
 
+class _Devices(tuple[Device, ...]):
+    """A tuple to which a list can be added: before 2025.12 this was a list, and SciPy adds to it."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Any) -> Any:
+        return [*self, *other] if isinstance(other, list) else tuple(self) + other
+
+
 class Info:
     """Inspection of the namespace; every method answers for the device named, or for the default one."""
 
@@ -37,7 +46,7 @@ class Info:
 
     def devices(self) -> tuple[Device, ...]:
         """All usable devices."""
-        return devices()
+        return _Devices(devices())
 
 
 def __array_namespace_info__() -> Info:

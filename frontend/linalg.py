@@ -218,22 +218,19 @@ def slogdet(x: Array, /) -> SlogdetResult:
     return SlogdetResult(*_hosted("slogdet", lambda d: tuple(np.linalg.slogdet(d)), True, x))
 
 
-def _complex(x: Array) -> Array:
-    """`x` in the complex dtype of its precision: what a general matrix's eigenvalues need."""
-    name = x._cell.value.dtype
-    if KINDS[name] == "c":
-        return x
-    return astype(x, "complex128" if floating(name, x._device) == "float64" else "complex64")
+def _complex(values: Any) -> Any:
+    """`values` in the complex dtype of their precision: NumPy gives real ones where no eigenvalue is complex."""
+    return values.astype(np.result_type(values.dtype, np.complex64), copy=False)
 
 
 def eig(x: Array, /) -> EigResult:
     """Eigenvalues and right eigenvectors, always complex, of each square matrix."""
-    return EigResult(*_hosted("eig", lambda d: tuple(np.linalg.eig(d)), True, _complex(one(x, "eig"))))
+    return EigResult(*_hosted("eig", lambda d: tuple(_complex(part) for part in np.linalg.eig(d)), True, x))
 
 
 def eigvals(x: Array, /) -> Array:
-    """Eigenvalues, always complex, of each square matrix."""
-    return _hosted("eigvals", np.linalg.eigvals, True, _complex(one(x, "eigvals")))
+    """Eigenvalues, always complex, of each square matrix; a real one's are real or exactly conjugate pairs."""
+    return _hosted("eigvals", lambda d: _complex(np.linalg.eigvals(d)), True, x)
 
 
 def eigh(x: Array, /) -> EighResult:

@@ -113,7 +113,7 @@ def broadcast_to(x: Array, /, shape: Any) -> Array:
     target = shape_of(shape, "broadcast_to")
     shapes = [one(x, "broadcast_to").shape, target]
     if x.ndim > len(target) or record.broadcast_shapes(shapes, "broadcast_to") != target:
-        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {target}")
+        raise ValueError(f"broadcast_to: shape {x.shape} cannot be broadcast to {target}")
     return viewed(x, stretch(layout(x), target))
 
 

@@ -16,7 +16,7 @@ from tilewright.kernels.node import Node, View
 from tilewright.kernels.ops import OPS
 from tilewright.products import matmul
 from tilewright.record import DEPTH, FAST, SCALARS, Operand
-from tilewright.transfer import settle, settled, upload
+from tilewright.transfer import element, settle, settled, upload
 from tilewright.views import shows_all
 from tilewright.write import written
 
@@ -153,7 +153,7 @@ class Recorded:
             return value
         base, node = self._cached
         if base is not value or node is None:
-            node = record.window(value, view)
+            node = (element(value, view, self._device) if view.size == 1 else None) or record.window(value, view)
             self._cached = (value, node)
         return node
 

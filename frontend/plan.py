@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class Plan:
     ) -> None:  # fmt: skip
         self.device, self.stages, self.leaves, self.consts = device, stages, leaves, consts
         self.roots, self.slots = roots, slots
+        self.patient: tuple[Any, ...] = ()  # names of what runs in pieces until compiling it pays
 
     def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
         """Launch everything; the results, one new buffer per root. Not safe for two threads at once."""
@@ -88,6 +90,7 @@ class HostPlan:
     """A graph that the device has no native way for: NumPy computes it, and it is counted as a fallback."""
 
     stages: tuple[Stage, ...] = ()
+    patient: tuple[Any, ...] = ()
 
     def __init__(self, graph: Graph, device: Device, reason: str) -> None:
         self.device, self.reason = device, reason
@@ -133,10 +136,13 @@ class HostPlan:
         return nodes, leaves
 
 
-def make_plan(graph: Graph, device: Device) -> Plan | HostPlan:
-    """Fuse the graph, choose a way for each problem, and bind. What the device does not support goes to the host."""
+def make_plan(graph: Graph, device: Device, patient: bool = False) -> Plan | HostPlan:
+    """Fuse the graph, choose a way for each problem, and bind. What the device does not support goes to the host.
+
+    `patient`: a kernel that is not compiled yet may wait for that until it has run a number of times in pieces.
+    """
     try:
-        return _native_plan(graph, device)
+        return _native_plan(graph, device, patient)
     except Unsupported as error:
         return HostPlan(graph, device, str(error))
 
@@ -145,7 +151,7 @@ def _nbytes(node: Node) -> int:
     return prod(node.shape) * DTYPES[node.dtype].nbytes
 
 
-def _native_plan(graph: Graph, device: Device) -> Plan:
+def _native_plan(graph: Graph, device: Device, patient: bool) -> Plan:
     _check_dtypes(graph, device)
     steps = fuse(graph.roots, device.limits)
     leaf_number = {id(node): k for k, node in enumerate(graph.leaves)}
@@ -157,6 +163,7 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
     last_use: dict[int, int] = {}
     placed: dict[int, list[Place]] = {}
     born: dict[int, tuple[int, int]] = {}
+    waiting: list[Any] = []
     keep = []  # example buffers, until everything is bound
     for step in steps:
         if step.takeover:
@@ -164,7 +171,13 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
             continue
         number = len(stages)
         choice = tuner.choose(step.problem, device)
-        prepared = tuner.prepare(step.problem, choice.candidate, device)
+        if patient:
+            prepared, waits = tuner.prepare_soon(step.problem, choice.candidate, device)
+            if waits:
+                choice = replace(choice, origin="in pieces")
+                waiting.append(tuner.name_of(step.problem, device))
+        else:
+            prepared = tuner.prepare(step.problem, choice.candidate, device)
         outputs = [device.allocate(_nbytes(n)) for n in step.outputs]
         given = [n.arg.buffer if n.op == "buffer" else None for n in step.inputs]
         inputs = [b or device.allocate(_nbytes(n)) for b, n in zip(given, step.inputs, strict=True)]
@@ -193,7 +206,9 @@ def _native_plan(graph: Graph, device: Device) -> Plan:
         if index not in kept:
             stages[number].frees.append(index)
     roots = [(slot.get(id(root), -1), _nbytes(root)) for root in graph.roots]
-    return Plan(device, stages, leaves, consts, roots, len(slot))
+    plan = Plan(device, stages, leaves, consts, roots, len(slot))
+    plan.patient = tuple(waiting)
+    return plan
 
 
 def _check_dtypes(graph: Graph, device: Device) -> None:

@@ -128,11 +128,11 @@ def plan_for(graph: Graph, device: Device) -> Plan | HostPlan:
         _generation = tuner.generation
     key = (device, graph.key)
     plan = _plans.get(key)
-    if plan is None:
+    if plan is None or (plan.patient and (tuner.observing is not None or tuner.ran(plan.patient))):
         if len(_plans) >= MAX_PLANS:
             for old in list(_plans)[: MAX_PLANS // 4]:
                 del _plans[old]
-        plan = _plans[key] = make_plan(graph, device)
+        plan = _plans[key] = make_plan(graph, device, patient=tuner.observing is None)
     return plan
 
 

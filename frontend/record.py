@@ -142,7 +142,7 @@ def broadcast_shapes(shapes: Sequence[Shape], op: str) -> Shape:
     """The shape all broadcast to. Raises ValueError naming the op and the shapes."""
     result = broadcast(tuple(shapes))
     if result is None:
-        raise ValueError(f"{op}: shapes {' and '.join(map(str, shapes))} do not broadcast together")
+        raise ValueError(f"{op}: shapes {' and '.join(map(str, shapes))} cannot be broadcast together")
     return result
 
 

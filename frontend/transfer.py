@@ -62,6 +62,16 @@ def upload(data: HostArray, dtype: str, device: Device, origin: str = "") -> Nod
     return Node("buffer", (), Leaf(buffer, device, origin), data.shape, dtype)
 
 
+def element(value: Node, view: View, device: Device) -> Node | None:
+    """The one element that `view` shows of evaluated memory which the host sees, as a leaf of its own; else None.
+
+    Loops over elements look at each in turn: as views they would differ in their offset, and each have its own plan.
+    """
+    if value.op != "buffer" or value.arg.buffer is None or value.arg.buffer.host is None:
+        return None
+    return upload(read(value, device, view), value.dtype, device)
+
+
 def settle(nodes: Sequence[Node], device: Device) -> None:
     """Turn every node into a leaf. Complex ones, which no kernel takes, are views of leaves: the host copies them."""
     realize([n for n in nodes if n.op == "buffer" or KINDS[n.dtype] != "c"], device)

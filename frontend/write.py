@@ -52,5 +52,5 @@ def fitted(value: Operand, shape: Shape, dtype: str, device: Device) -> Node:
     if extra > 0 and all(e == 1 for e in value.shape[:extra]):  # as NumPy, leading ones may be too many
         value = window(value, whole(value.shape[extra:]))
     if len(value.shape) > len(shape) or broadcast_shapes([value.shape, shape], "setitem") != shape:
-        raise ValueError(f"setitem: a value of shape {value.shape} does not broadcast to {shape}")
+        raise ValueError(f"setitem: a value of shape {value.shape} cannot be broadcast to {shape}")
     return expand(cast(value, dtype, device), shape)

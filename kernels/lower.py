@@ -112,7 +112,8 @@ class _Body:
 
     def merge(self, view: View) -> tuple[int, ...]:
         """Strides of a view of the group's space, over the merged axes."""
-        return tuple(view.strides[axes[-1]] if axes else 0 for axes in self.axes)
+        alone = int(self.group.kind == "map")  # one element: it lies in order, and is no kernel of its own
+        return tuple(view.strides[axes[-1]] if axes else alone for axes in self.axes)
 
     def _views(self) -> list[View]:
         """All that depends on the index: axes are merged only where every one of these agrees."""

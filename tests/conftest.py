@@ -18,6 +18,9 @@ os.makedirs(os.environ["POCL_CACHE_DIR"])
 
 from tilewright.backends import registry  # noqa: E402
 from tilewright.backends.protocol import Device  # noqa: E402
+from tilewright.tuner import patience  # noqa: E402
+
+patience.RUNS = 0  # tests look at fused kernels; those of patience set this themselves
 
 
 @pytest.fixture(scope="session", params=registry.usable_names())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tuner.choose import Choice, choose
+from tilewright.tuner.patience import name_of, prepare_soon, ran
 from tilewright.tuner.prepare import Bound, Candidate, Prepared, prepare, vendor_candidate
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ observing: Observations | None = None
 """While set, whoever launches a problem calls `observing.launched(problem, device, seconds)`."""
 
 __all__ = [
-    "Bound", "Candidate", "Choice", "Failed", "Known", "Observations", "Prepared", "choose", "generation", "observing",
-    "prepare", "search", "tune", "tune_observed", "tuning", "vendor_candidate",
+    "Bound", "Candidate", "Choice", "Failed", "Known", "Observations", "Prepared", "choose", "generation", "name_of",
+    "observing", "prepare", "prepare_soon", "ran", "search", "tune", "tune_observed", "tuning", "vendor_candidate",
 ]  # fmt: skip
 
 _LATE = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
-from tilewright.backends.cache import load_program
+from tilewright.backends.cache import has_program, load_program
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import (
     Argument,
@@ -22,6 +23,7 @@ from tilewright.backends.protocol import (
     VendorCall,
 )
 from tilewright.kernels import KERNELS
+from tilewright.kernels.apart import Pieces
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.space import Config
@@ -66,7 +68,7 @@ class Part:
     grid: tuple[int, int, int]
     buffers: tuple[int, ...]
     values: tuple[int | float, ...] = ()
-    scalars: int = 0  # how many of the last values are the problem's scalars
+    scalars: tuple[int, ...] = ()  # which of the problem's scalars the last values are
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ class Prepared:
             launches.append(launch)
             for index, k in enumerate(part.buffers):
                 places[k].append((launch, index))
-            first = len(part.buffers) + len(part.values) - part.scalars
-            for k in range(part.scalars):
-                scalars[k].append((launch, first + k))
+            first = len(part.buffers) + len(part.values) - len(part.scalars)
+            for index, k in enumerate(part.scalars):
+                scalars[k].append((launch, first + index))
         split = len(outputs)
         end = split + len(inputs)
         return Bound(
@@ -137,11 +139,50 @@ def prepare(problem: Problem, candidate: Candidate, device: Device) -> Prepared:
     return Prepared(problem, device, (_part(problem, kernel, candidate.config, device, tuple(range(count))),))
 
 
+_loaded: dict[tuple[Any, ...], Program] = {}
+
+
+def _text(problem: Problem, kernel: Kernel, config: Config, device: Device) -> tuple[Any, ...] | None:
+    """What alone decides a kernel's text, dear to write for each size; None for products: theirs needs more."""
+    return None if problem.kind == "matmul" else (device, problem.family, kernel.name, *config.items())
+
+
+def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -> Program:
+    key = _text(problem, kernel, config, device)
+    program = _loaded.get(key) if key is not None else None
+    if program is None:
+        program = load_program(device, kernel.render(problem, config))
+        if key is not None:
+            _loaded[key] = program
+    return program
+
+
 def _part(problem: Problem, kernel: Kernel, config: Config, device: Device, buffers: tuple[int, ...]) -> Part:
-    source = kernel.render(problem, config)
-    program = load_program(device, source)
+    program = _program(problem, kernel, config, device)
     values = kernel.values(problem, config)
-    return Part(program, kernel.grid(problem, config), buffers, values, len(problem.scalars))
+    return Part(program, kernel.grid(problem, config), buffers, values, tuple(range(len(problem.scalars))))
+
+
+def prepare_apart(problem: Problem, pieces: Pieces, device: Device) -> Prepared:
+    """`problem` piece by piece, each by its default candidate. Raises Unsupported where a piece has none."""
+    parts = []
+    for piece in pieces.pieces:
+        candidate = default_candidate(piece.problem, device.limits)
+        if candidate is None:
+            raise Unsupported(f"{device.name}: no kernel for {piece.problem.title}")
+        kernel = kernels(piece.problem)[candidate.kernel]
+        part = _part(piece.problem, kernel, candidate.config, device, (piece.output, *piece.inputs))
+        parts.append(replace(part, scalars=piece.scalars))
+    return Prepared(problem, device, tuple(parts), pieces.temporaries)
+
+
+def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
+    """Whether preparing would find all its programs made already, in memory or on disk."""
+    if candidate.kernel == VENDOR:
+        return True
+    kernel = kernels(problem)[candidate.kernel]
+    key = _text(problem, kernel, candidate.config, device)
+    return key in _loaded or has_program(device, kernel.render(problem, candidate.config))
 
 
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:

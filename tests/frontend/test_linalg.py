@@ -41,3 +41,10 @@ def test_what_products_cannot_decompose_is_left_to_lapack(device, matrix):
     assert tall.svd(x, vectors=True) is None
     if matrix != "infinite":
         np.testing.assert_allclose(np.asarray(tw.linalg.svdvals(x)), np.linalg.svdvals(a), rtol=1e-9, atol=1e-12)
+
+
+def test_eigenvalues_of_a_real_matrix_are_conjugate_pairs(device):
+    a = np.random.default_rng(4).standard_normal((9, 9)).astype(np.float32)
+    values = np.asarray(tw.linalg.eigvals(tw.asarray(a, device=device.name)))
+    assert values.dtype == np.complex64
+    np.testing.assert_array_equal(np.sort(values), np.sort(values.conj()))

@@ -47,6 +47,8 @@ def test_broadcasting_functions(device, pair):
     for ours, theirs in zip(ones, np.broadcast_arrays(a, a[:, :1, 0, None]), strict=True):
         agree(ours, theirs, device)
     assert tw.broadcast_shapes((3, 1), (4,)) == (3, 4)
+    with pytest.raises(ValueError, match="cannot be broadcast together"):  # the words that NumPy's callers look for
+        tw.broadcast_arrays(x, x[0, :3])
 
 
 def test_shape_errors(device, pair):

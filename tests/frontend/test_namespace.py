@@ -151,3 +151,9 @@ def test_importing_is_cheap():
     program = f"import sys, tilewright; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_devices_are_a_tuple_that_takes_a_list():
+    found = tw.__array_namespace_info__().devices()
+    assert isinstance(found, tuple)
+    assert [*found, None] == found + [None]  # noqa: RUF005 - what SciPy's tests do
