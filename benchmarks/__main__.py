@@ -76,7 +76,7 @@ def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[
         yield f"eager, {name}", partial(overheads.eager, name, racers, rounds, judged)
     if estimators.available():
         for name in estimators.ESTIMATORS:
-            yield name, partial(estimators.run_estimator, name, racers, rounds, judged)
+            yield f"fit {name}", partial(estimators.run_estimator, name, racers, rounds, judged)
     yield "import", partial(overheads.imports, rounds, judged)
 
 
