@@ -37,7 +37,8 @@ def object_of(name: str) -> np.dtype[Any]:
 
 
 def supported(name: str, device: Device) -> bool:
-    """Whether arrays of that dtype may live on `device`; complex ones may on all (the host computes them)."""
+    """Whether arrays of that dtype may live on `device`; complex ones may on all (the host computes where the device
+    has none)."""
     return KINDS[name] == "c" or name in device.limits.dtypes
 
 
