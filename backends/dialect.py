@@ -22,7 +22,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
     floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
     complex_T(re, im)   a complex number of two floats of type T; Z being c64 or c128: add_Z sub_Z mul_Z div_Z neg_Z
-               conj_Z abs_Z where_Z isnan_Z isinf_Z isfinite_Z
+               conj_Z abs_Z where_Z eq_Z isnan_Z isinf_Z isfinite_Z
     philox below_T normal_T   random numbers, the same on every device: see prelude_random.h
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     OWN_MATH   which float32 functions are prelude_math.h's (see there)

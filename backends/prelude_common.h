@@ -183,6 +183,7 @@ FLOAT_OPS(f64)
     DEVICE z conj_##z(z a) { return complex_##t(a.re, -a.im); } \
     DEVICE t abs_##z(z a) { return hypot_##t(a.re, a.im); } \
     DEVICE z where_##z(b8 c, z a, z b) { return complex_##t(c ? a.re : b.re, c ? a.im : b.im); } \
+    DEVICE b8 eq_##z(z a, z b) { return (a.re == b.re) & (a.im == b.im); } \
     DEVICE b8 isnan_##z(z a) { return (a.re != a.re) | (a.im != a.im); } \
     DEVICE b8 isinf_##z(z a) { return (fabs_##t(a.re) == INF_##t) | (fabs_##t(a.im) == INF_##t); } \
     DEVICE b8 isfinite_##z(z a) { return (fabs_##t(a.re) < INF_##t) & (fabs_##t(a.im) < INF_##t); }

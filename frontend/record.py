@@ -262,7 +262,7 @@ def unary(op: str, x: Node, device: Device) -> Node:
     result = FAST[op].get(dtype)
     if result is None:
         kind = KINDS[dtype]
-        if kind == "c":
+        if kind == "c" and op != "not":
             return host(title(op), OPS[op].oracle, [x], device)
         if op in _FLOAT:
             if op in ("isnan", "isinf", "isfinite"):

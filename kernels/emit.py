@@ -163,7 +163,7 @@ def spell(op: str, dtypes: list[str], source: list[str]) -> str:
     dtype = DTYPES[dtypes[-1]]  # where: its last operand; all others have equal dtypes
     compute = DTYPES[dtype.compute]
     template = OPS[op].c[dtype.kind]
-    return template.format(*source, t=compute.c, u=_UNSIGNED.get(compute.nbytes, ""))  # no integer is as wide as a complex128
+    return template.format(*source, t=compute.c, u=_UNSIGNED.get(compute.nbytes, ""))
 
 
 def convert(value: str, source: str, target: str) -> str:

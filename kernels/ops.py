@@ -48,7 +48,9 @@ OPS: dict[str, Op] = {}
 Oracle = Callable[..., Any]
 
 
-def _op(name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False) -> None:
+def _op(
+    name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False
+) -> None:
     table = dict.fromkeys(kinds, c) if isinstance(c, str) else c
     OPS[name] = Op(name, arity, kinds, result, table, oracle, costly)
 
@@ -112,16 +114,16 @@ def _pair(re: Any, im: Any) -> Any:
 # arithmetic
 _op("add", 2, "fiuc", np.add, _wrap("+", "add"))
 _op("sub", 2, "fiuc", np.subtract, _wrap("-", "sub"))
-_op("mul", 2, "fiuc", np.multiply, {**_wrap("*", "mul"), "i": "({t})((u64){0} * (u64){1})", "u": "({t})((u64){0} * (u64){1})"})
+_op("mul", 2, "fiuc", np.multiply, {**_wrap("*", "mul"), **dict.fromkeys("iu", "({t})((u64){0} * (u64){1})")})
 _op("div", 2, "fc", np.divide, {"f": "({0} / {1})", "c": "div_{t}({0}, {1})"})
 _op("floordiv", 2, "fiu", _floor_divide, {k: "floordiv_{t}({0}, {1})" for k in "fiu"}, costly=True)
 _op("mod", 2, "fiu", np.remainder, {k: "mod_{t}({0}, {1})" for k in "fiu"}, costly=True)
-_op("neg", 1, "fiuc", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})", "c": "neg_{t}({0})"})
+_op("neg", 1, "fiuc", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})", "c": "neg_{t}({0})"})  # fmt: skip
 _op("abs", 1, "fiuc", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}", "c": "abs_{t}({0})"}, result="part")  # fmt: skip
 _op("sign", 1, "fiu", np.sign, {"f": "({0} != {0} ? {0} : ({t})(({0} > 0) - ({0} < 0)))", "i": "({t})(({0} > 0) - ({0} < 0))", "u": "({t})({0} > 0)"})  # fmt: skip
 _op("max", 2, "fiub", np.maximum, {"f": "MAX_NAN({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
 _op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
-_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)
+_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)  # fmt: skip
 
 # rounding
 _ROUNDING: tuple[tuple[str, str, Oracle], ...] = (
@@ -151,10 +153,10 @@ _COMPARISON: tuple[tuple[str, str, Oracle], ...] = (
     ("eq", "==", np.equal), ("ne", "!=", np.not_equal), ("lt", "<", np.less), ("le", "<=", np.less_equal),
     ("gt", ">", np.greater), ("ge", ">=", np.greater_equal),
 )  # fmt: skip
+_EQUAL = {"eq": {"c": "eq_{t}({0}, {1})"}, "ne": {"c": "!eq_{t}({0}, {1})"}}  # complex numbers have no order
 for _name, _symbol, _oracle in _COMPARISON:
-    _op(_name, 2, "fiub", _oracle, f"(b8)({{0}} {_symbol} {{1}})", result="bool")
-for _name, _both, _oracle in (("eq", "({0}.re == {1}.re) & ({0}.im == {1}.im)", np.equal), ("ne", "({0}.re != {1}.re) | ({0}.im != {1}.im)", np.not_equal)):
-    _op(_name, 2, "fiubc", _oracle, {**OPS[_name].c, "c": f"(b8)({_both})"}, result="bool")
+    _spelled = dict.fromkeys("fiub", f"(b8)({{0}} {_symbol} {{1}})") | _EQUAL.get(_name, {})
+    _op(_name, 2, "".join(_spelled), _oracle, _spelled, result="bool")
 _op("isnan", 1, "fc", np.isnan, {"f": "(b8)({0} != {0})", "c": "isnan_{t}({0})"}, result="bool")
 _op("isinf", 1, "fc", np.isinf, {"f": "(b8)(fabs_{t}({0}) == INF_{t})", "c": "isinf_{t}({0})"}, result="bool")
 _op("isfinite", 1, "fc", np.isfinite, {"f": "(b8)(fabs_{t}({0}) < INF_{t})", "c": "isfinite_{t}({0})"}, result="bool")
