@@ -164,7 +164,7 @@ FLOAT_OPS(f64)
 #endif
 
 /* Complex numbers as NumPy has them: a product is the four products of its parts, whatever is infinite among them, and a
-   quotient is Smith's ("Algorithm 116: Complex division", 1962), which overflows only where its result does. */
+   quotient is Smith's ("Algorithm 116: Complex division", 1962), which does not square the divisor. */
 #define COMPLEX_OPS(z, t, nbytes) \
     typedef struct ALIGNED(nbytes) { t re, im; } z; \
     DEVICE z complex_##t(t re, t im) { z both; both.re = re; both.im = im; return both; } \
