@@ -139,6 +139,7 @@ class Reference:
             raise WrongResult(f"output {k}: wrote elements that are not part of the result")
         return worst
 
+    @np.errstate(all="ignore")  # among the values may be the poison, a signalling NaN
     def _compare(self, k: int, got: Array, expected: Array, native: Array) -> float:
         if got.size == 0:
             return 0.0
@@ -160,15 +161,13 @@ class Reference:
         dtype = self.problem.outputs[k].dtype
         own, single = _eps(PARTS.get(dtype, dtype)), _eps("float32")
         sums = min(own, single) if own < single else single
-        with np.errstate(all="ignore"):  # among the values may be the poison, a signalling NaN
-            wide, right, other = (
-                x.astype(np.complex128 if dtype in PARTS else np.float64) for x in (got, expected, native)
-            )
-            finite = np.isfinite(right)
-            scale = sqrt(float(np.mean(np.square(np.abs(right[finite]))))) if finite.any() else 1.0
-            drift = np.where(np.isfinite(other), np.abs(other - right), 0.0)
-            allowed = 16 * own * np.abs(right) + 4 * sums * sqrt(self._terms) * scale + 8 * drift + 1e-37
-            share = np.abs(wide - right) / allowed
+        widest = np.complex128 if dtype in PARTS else np.float64
+        wide, right, other = (x.astype(widest) for x in (got, expected, native))
+        finite = np.isfinite(right)
+        scale = sqrt(float(np.mean(np.square(np.abs(right[finite]))))) if finite.any() else 1.0
+        drift = np.where(np.isfinite(other), np.abs(other - right), 0.0)
+        allowed = 16 * own * np.abs(right) + 4 * sums * sqrt(self._terms) * scale + 8 * drift + 1e-37
+        share = np.abs(wide - right) / allowed
         same = (wide == right) | (np.isnan(wide) & np.isnan(right))
         return np.where(same, 0.0, np.where(finite & np.isfinite(wide), share, np.inf))
 
