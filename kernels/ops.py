@@ -87,7 +87,7 @@ def _expm1(x: Any) -> Any:
     a, b = x.real, x.imag
     lost = np.isinf(a) & ~np.isfinite(b)  # an infinite modulus with no direction, or none at all
     result = np.empty_like(x)
-    result.real = np.where(b == 0, np.expm1(a), np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2)
+    result.real = np.where(b == 0, np.expm1(a) + 0.0, np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2)  # no -0
     result.real = np.where(a == -np.inf, -1, np.where(lost, np.inf, result.real))
     result.imag = np.where(b == 0, b, np.exp(a) * np.sin(b))
     result.imag = np.where(lost, np.where(a > 0, np.nan, 0), result.imag)

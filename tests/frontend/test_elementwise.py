@@ -61,10 +61,11 @@ def test_binary_of_floats_and_specials(device, name):
 
 
 def test_complex_specials_follow_the_standard(device):
-    a = np.array([complex(np.inf, 0), complex(-np.inf, np.inf), complex(np.inf, np.nan), complex(np.nan, 0), 0.5 - 2j])
+    a = np.array([complex(np.inf, 0), complex(-np.inf, np.inf), complex(np.inf, np.nan), complex(np.nan, 0), 0.5 - 2j, complex(-0.0, 0)])
     grown = np.asarray(tw.expm1(tw.asarray(a, device=device.name)))
     np.testing.assert_array_equal(grown[:4], [complex(np.inf, 0), -1, complex(np.inf, np.nan), complex(np.nan, 0)])
     np.testing.assert_allclose(grown[4], np.expm1(a[4]), rtol=1e-14)
+    assert grown[5] == 0 and not np.signbit(grown[5].real)
     flat = np.asarray(tw.tanh(tw.asarray(np.array([complex(np.inf, 2), complex(-np.inf, -2)]), device=device.name)))
     np.testing.assert_array_equal(flat, [1, -1])
     assert not np.signbit(flat[0].imag) and np.signbit(flat[1].imag)
