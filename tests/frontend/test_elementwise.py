@@ -61,7 +61,8 @@ def test_binary_of_floats_and_specials(device, name):
 
 
 def test_complex_specials_follow_the_standard(device):
-    a = np.array([complex(np.inf, 0), complex(-np.inf, np.inf), complex(np.inf, np.nan), complex(np.nan, 0), 0.5 - 2j, complex(-0.0, 0)])
+    a = [complex(np.inf, 0), complex(-np.inf, np.inf), complex(np.inf, np.nan), complex(np.nan, 0), 0.5 - 2j]
+    a = np.array([*a, complex(-0.0, 0)])
     grown = np.asarray(tw.expm1(tw.asarray(a, device=device.name)))
     np.testing.assert_array_equal(grown[:4], [complex(np.inf, 0), -1, complex(np.inf, np.nan), complex(np.nan, 0)])
     np.testing.assert_allclose(grown[4], np.expm1(a[4]), rtol=1e-14)
