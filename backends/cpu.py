@@ -19,7 +19,7 @@ from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
 from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
 from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import check_range
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
@@ -228,7 +228,7 @@ def _limits() -> Limits:
         cache_nbytes=host.cache_nbytes(),
         memory_nbytes=memory,
         allocation_nbytes=memory,
-        dtypes=frozenset(KERNEL_DTYPES),
+        dtypes=frozenset(DTYPES),
     )
 
 

@@ -16,7 +16,7 @@ from cupy.cuda.function import Module
 
 from tilewright.backends.cuda import OPTIONS, architecture, compile_options, cuda_text
 from tilewright.backends.dialect import digest, prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.protocol import (
     Argument,
@@ -285,7 +285,7 @@ def _limits(properties: dict[str, Any], arch: str) -> Limits:
         cache_nbytes=(properties["sharedMemPerMultiprocessor"], properties["l2CacheSize"]),
         memory_nbytes=memory,
         allocation_nbytes=memory,
-        dtypes=frozenset(KERNEL_DTYPES),
+        dtypes=frozenset(DTYPES),
         matrix_units=frozenset(units | ({"wgmma"} if arch == "sm_90a" else set())),
     )
 

@@ -2,9 +2,11 @@
 
 A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + body. A prelude defines:
 
-    types      b8 i8 i16 i32 i64 u8 u16 u32 u64 f32 f64; f16 and bf16 are 16 bits of storage only
+    types      b8 i8 i16 i32 i64 u8 u16 u32 u64 f32 f64; f16 and bf16 are 16 bits of storage only;
+               c64 and c128 are structs of two floats, .re and .im
     KERNEL     the whole signature, made by the device from Source.parameters
     GLOBAL     address space of pointers into buffers        DEVICE     qualifier of helper functions
+    ALIGNED(nbytes)   after `struct`: its alignment, where the device's buffers keep to it
     SHARED(type, name, count)   an array of the group        BARRIER()  all threads of the group meet
     GROUP(d) LOCAL(d) LOCAL_SIZE(d)   i64 indices, d = 0, 1, 2; a CPU group is one thread: LOCAL 0, LOCAL_SIZE 1
     FOR_EACH(i, begin, end)   loop of i64 i, split over the group's threads along axis 0; iterations are independent
@@ -19,6 +21,8 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
     floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
+    complex_T(re, im)   a complex number of two floats of type T; Z being c64 or c128: add_Z sub_Z mul_Z div_Z neg_Z
+               conj_Z abs_Z where_Z eq_Z isnan_Z isinf_Z isfinite_Z
     philox below_T normal_T   random numbers, the same on every device: see prelude_random.h
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
     OWN_MATH   which float32 functions are prelude_math.h's (see there)

@@ -35,8 +35,8 @@ DTYPES: dict[str, DType] = {
     for name, c, nbytes, kind in _ROWS
 }
 
-KERNEL_DTYPES: tuple[str, ...] = tuple(name for name, d in DTYPES.items() if d.kind != "c")
-"""The dtypes that kernels compute natively; complex goes to the vendor or the host."""
+PARTS: dict[str, str] = {"complex64": "float32", "complex128": "float64"}
+"""The dtype of a complex number's real and imaginary part."""
 
 
 def numpy_dtype(name: str) -> np.dtype:

@@ -11,7 +11,7 @@ from pyopencl import _cl
 
 from tilewright.backends import host
 from tilewright.backends.dialect import assemble, digest, parameters, prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
@@ -256,7 +256,7 @@ def _limits(device: cl.Device) -> Limits:
         cache_nbytes=host.cache_nbytes() if is_cpu else (device.global_mem_cache_size,),
         memory_nbytes=device.global_mem_size,
         allocation_nbytes=device.max_mem_alloc_size,
-        dtypes=frozenset(KERNEL_DTYPES) - (frozenset() if f64 else {"float64"}),
+        dtypes=frozenset(DTYPES) - (frozenset() if f64 else {"float64", "complex128"}),
     )
 
 

@@ -87,6 +87,8 @@ DEVICE u16 f32_to_bf16(f32 value) {
 #define LOAD_bf16(p, i) bf16_to_f32((p)[i])
 #define LOAD_f32(p, i) ((p)[i])
 #define LOAD_f64(p, i) ((p)[i])
+#define LOAD_c64(p, i) ((p)[i])
+#define LOAD_c128(p, i) ((p)[i])
 #define STORE_b8(p, i, v) ((p)[i] = (v))
 #define STORE_i8(p, i, v) ((p)[i] = (v))
 #define STORE_i16(p, i, v) ((p)[i] = (v))
@@ -100,6 +102,8 @@ DEVICE u16 f32_to_bf16(f32 value) {
 #define STORE_bf16(p, i, v) ((p)[i] = f32_to_bf16(v))
 #define STORE_f32(p, i, v) ((p)[i] = (v))
 #define STORE_f64(p, i, v) ((p)[i] = (v))
+#define STORE_c64(p, i, v) ((p)[i] = (v))
+#define STORE_c128(p, i, v) ((p)[i] = (v))
 
 /* Integers as NumPy has them: the quotient's floor, the divisor's sign, 0 where the divisor is 0, wrapping elsewhere.
    A divisor of -1 is set apart since the least integer divided by it traps. */
@@ -157,4 +161,33 @@ UNSIGNED_OPS(u64)
 FLOAT_OPS(f32)
 #if HAS_F64
 FLOAT_OPS(f64)
+#endif
+
+/* Complex numbers as NumPy has them: a product is the four products of its parts, whatever is infinite among them, and a
+   quotient is Smith's ("Algorithm 116: Complex division", 1962), which does not square the divisor. */
+#define COMPLEX_OPS(z, t, nbytes) \
+    typedef struct ALIGNED(nbytes) { t re, im; } z; \
+    DEVICE z complex_##t(t re, t im) { z both; both.re = re; both.im = im; return both; } \
+    DEVICE z add_##z(z a, z b) { return complex_##t(a.re + b.re, a.im + b.im); } \
+    DEVICE z sub_##z(z a, z b) { return complex_##t(a.re - b.re, a.im - b.im); } \
+    DEVICE z mul_##z(z a, z b) { return complex_##t(a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re); } \
+    DEVICE z div_##z(z a, z b) { \
+        b8 turn = !(fabs_##t(b.re) >= fabs_##t(b.im)); \
+        t big = turn ? b.im : b.re, small = turn ? b.re : b.im, x = turn ? a.im : a.re, y = turn ? a.re : a.im; \
+        t ratio = small / big, scale = 1 / (big + small * ratio); \
+        t re = (x + y * ratio) * scale, im = (turn ? x * ratio - y : y - x * ratio) * scale; \
+        b8 zero = (b.re == 0) & (b.im == 0); \
+        return complex_##t(zero ? a.re / fabs_##t(b.re) : re, zero ? a.im / fabs_##t(b.re) : im); \
+    } \
+    DEVICE z neg_##z(z a) { return complex_##t(-a.re, -a.im); } \
+    DEVICE z conj_##z(z a) { return complex_##t(a.re, -a.im); } \
+    DEVICE t abs_##z(z a) { return hypot_##t(a.re, a.im); } \
+    DEVICE z where_##z(b8 c, z a, z b) { return complex_##t(c ? a.re : b.re, c ? a.im : b.im); } \
+    DEVICE b8 eq_##z(z a, z b) { return (a.re == b.re) & (a.im == b.im); } \
+    DEVICE b8 isnan_##z(z a) { return (a.re != a.re) | (a.im != a.im); } \
+    DEVICE b8 isinf_##z(z a) { return (fabs_##t(a.re) == INF_##t) | (fabs_##t(a.im) == INF_##t); } \
+    DEVICE b8 isfinite_##z(z a) { return (fabs_##t(a.re) < INF_##t) & (fabs_##t(a.im) < INF_##t); }
+COMPLEX_OPS(c64, f32, 8)
+#if HAS_F64
+COMPLEX_OPS(c128, f64, 16)
 #endif

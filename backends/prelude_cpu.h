@@ -18,6 +18,7 @@ typedef u16 bf16;
 #define SMALL_WORK (1L << 17) /* operations, some 20 microseconds of one core */
 #define OWN_MATH (VECTOR_MATH >= 2 ? 1 : 2)
 #define GLOBAL
+#define ALIGNED(nbytes) /* a host array of complex numbers is aligned as its parts are */
 #define DEVICE static inline __attribute__((always_inline)) /* a call left in a loop would keep it scalar */
 #define SHARED(type, name, count) type name[count] __attribute__((aligned(64)))
 #define BARRIER() ((void)0)

@@ -21,6 +21,7 @@ typedef u16 bf16;
 
 #ifndef TILEWRIGHT_EMULATED
 #define DEVICE static __device__ __forceinline__
+#define ALIGNED(nbytes) __align__(nbytes)
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define BARRIER() __syncthreads()
 #define GROUP_0 blockIdx.x

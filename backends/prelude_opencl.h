@@ -23,6 +23,7 @@ typedef double f64;
 
 #define CPU_GROUPS 0
 #define GLOBAL __global
+#define ALIGNED(nbytes) __attribute__((aligned(nbytes)))
 #define DEVICE static inline
 #define SHARED(type, name, count) __local type name[count]
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)

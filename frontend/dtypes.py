@@ -37,7 +37,7 @@ def object_of(name: str) -> np.dtype[Any]:
 
 
 def supported(name: str, device: Device) -> bool:
-    """Whether arrays of that dtype may live on `device`; complex ones may on all (the host computes them)."""
+    """Whether arrays of that dtype may live on `device`; complex ones may on all: the host computes if need be."""
     return KINDS[name] == "c" or name in device.limits.dtypes
 
 

@@ -13,7 +13,6 @@ from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, name_of
 from tilewright.kernels.node import Node
 from tilewright.operators import apply, operand
-from tilewright.transfer import host
 
 
 def one(x: Any, name: str) -> Array:
@@ -154,22 +153,22 @@ def where(condition: Array, x1: Any, x2: Any, /) -> Array:
     return wrap(record.where(test, a, b, device), device)
 
 
-def _complex_part(name: str, function: Callable[..., Any], x: Array) -> Array:
-    return wrap(host(name, lambda data: np.array(function(data)), [x.node()], x._device), x._device)
+def _part(op: str, x: Array) -> Array:
+    return wrap(record.unary(op, x.node(), x._device), x._device)
 
 
 def conj(x: Array, /) -> Array:
     """The complex conjugate; `x` copied where it is real."""
-    return _complex_part("conj", np.conj, x) if KINDS[one(x, "conj")._cell.value.dtype] == "c" else x.__copy__()
+    return _part("conj", x) if KINDS[one(x, "conj")._cell.value.dtype] == "c" else x.__copy__()
 
 
 def real(x: Array, /) -> Array:
     """The real part."""
-    return _complex_part("real", np.real, x) if KINDS[one(x, "real")._cell.value.dtype] == "c" else x.__copy__()
+    return _part("real", x) if KINDS[one(x, "real")._cell.value.dtype] == "c" else x.__copy__()
 
 
 def imag(x: Array, /) -> Array:
     """The imaginary part; zeros where `x` is real."""
     if KINDS[one(x, "imag")._cell.value.dtype] == "c":
-        return _complex_part("imag", np.imag, x)
+        return _part("imag", x)
     return wrap(record.filled(0, x.shape, x._cell.value.dtype, x._device), x._device)

@@ -141,9 +141,6 @@ def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node
 
     Integers beside arrays count as arrays. The result is one gather at computed places. Raises IndexError.
     """
-    if KINDS[value.dtype] == "c":
-        nodes, rebuilt = _on_host(key)
-        return host("getitem", lambda data, *given: data[rebuilt(given)], [window(value, view), *nodes], device)
     offset, axis = view.offset, 0
     slices: list[tuple[int, int]] = []  # (extent, stride) of the axes that stay
     arrays: list[Node | HostArray] = []  # places in the flat value, one array per axis

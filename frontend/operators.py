@@ -225,7 +225,7 @@ class Recorded:
     def __pow__(self, other: Any) -> Any:
         if type(other) is int or type(other) is float:  # the cheap powers, as NumPy takes them
             kind = KINDS[self._cell.value.dtype]
-            if other == 2 and type(other) is int and kind in "iuf":
+            if other == 2 and type(other) is int and kind in "iufc":
                 return self * self
             if other == 0.5 and kind == "f":
                 return self._new(record.unary("sqrt", self.node(), self._device))

@@ -17,7 +17,7 @@ from tilewright.kernels.node import Node
 from tilewright.leaf import Leaf, TracedValueError
 from tilewright.plan import HostPlan, Plan, make_plan
 
-_PASSING = frozenset(("view", "const", "iota", "buffer"))  # cheaper to see again than to store
+_PASSING = frozenset(("view", "const", "iota", "buffer", "complex"))  # cheaper to see again than to store
 _lock = threading.RLock()
 _plans: dict[tuple[Any, ...], Plan | HostPlan] = {}
 _generation = -1

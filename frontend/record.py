@@ -1,5 +1,5 @@
 """Recording elementwise ops as nodes: dtype rules, broadcasting, constants. Nodes in, a node out; nothing is computed,
-save complex arithmetic, which no kernel does and the host does at once.
+save complex functions that no kernel has, powers and exp say, which the host does at once.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tilewright.backends.dtypes import PARTS
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, default_float, floating, narrow, object_of, promote, weak
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.ops import OPS
-from tilewright.transfer import host, upload
+from tilewright.transfer import host
 from tilewright.views import (
     Shape,
     broadcast,
@@ -39,7 +40,7 @@ TITLES = {
 }  # fmt: skip
 """The users' names of ops of the table where they differ."""
 
-_FLOAT = {name for name, op in OPS.items() if op.kinds == "f"}
+_FLOAT = {name for name, op in OPS.items() if op.kinds in ("f", "fc")}
 _COMPARE = {"eq", "ne", "lt", "le", "gt", "ge"}
 _BOOLEAN = {"add": "or", "mul": "and"}  # what NumPy makes of arithmetic on booleans
 _SMALL = {"floordiv", "mod", "pow", "shl", "shr"}  # NumPy counts booleans as int8 here
@@ -96,8 +97,14 @@ def _make_rule(op: str, joined: str, device: Device, dtypes: str) -> Rule:
 
 
 def const(value: Any, dtype: str, op: str = "full") -> Node:
-    """A scalar of that dtype. Raises OverflowError for an integer that it cannot hold, TypeError for a complex one."""
+    """A scalar of that dtype; a complex one is made of two, since kernels are passed only real numbers.
+
+    Raises OverflowError for an integer that it cannot hold, TypeError for a complex value and another dtype.
+    """
     kind = KINDS[dtype]
+    if kind == "c":
+        number, part = _converted(complex, value, dtype, op), PARTS[dtype]
+        return Node("complex", (const(number.real, part), const(number.imag, part)), None, (), dtype)
     if kind in "iu":
         value = _converted(int, value, dtype, op)
         if beyond(value, dtype):
@@ -132,8 +139,6 @@ def beyond(value: int, dtype: str) -> int:
 
 def filled(value: Any, shape: Shape, dtype: str, device: Device, op: str = "full") -> Node:
     """`value` everywhere, in no memory until it is needed."""
-    if KINDS[dtype] == "c":
-        return upload(np.full(shape, value), dtype, device)
     node = const(value, dtype, op)
     return node if shape == () else Node("view", (node,), View(shape, (0,) * len(shape), 0), shape, dtype)
 
@@ -169,7 +174,7 @@ def expand(node: Node, shape: Shape) -> Node:
 
 
 def elementwise(op: str, nodes: Sequence[Node], shape: Shape, dtype: str) -> Node:
-    """Op of the table over nodes of one shape, constants aside: `shape` and `dtype` are the result's.
+    """Op of the table over nodes of one shape, and scalars: `shape` and `dtype` are the result's.
 
     Where the operands lie transposed in memory, so does the result, seen through a view: nothing is turned around.
     """
@@ -177,7 +182,7 @@ def elementwise(op: str, nodes: Sequence[Node], shape: Shape, dtype: str) -> Nod
     if order is None:
         return Node(op, tuple(nodes), None, shape, dtype)
     there = tuple(shape[axis] for axis in order)
-    moved = tuple([n if n.op == "const" else _turn(n, order) for n in nodes])
+    moved = tuple([_turn(n, order) if n.shape else n for n in nodes])
     return window(Node(op, moved, None, there, dtype), turned_back(shape, order))
 
 
@@ -211,12 +216,12 @@ def _fit(nodes: list[Node], op: str) -> tuple[list[Node], Shape]:
 
 
 def cast(node: Node, dtype: str, device: Device) -> Node:
-    """`node` converted to `dtype`, as NumPy's astype."""
+    """`node` converted to `dtype`, as NumPy's astype. Raises TypeError for complex to real."""
     if node.dtype == dtype:
         return node
-    if KINDS[dtype] == "c" or KINDS[node.dtype] == "c":
-        return host("astype", lambda x: x.astype(dtype), [node], device)
-    if node.op == "const" and KINDS[dtype] in "fb":
+    if KINDS[node.dtype] == "c" and KINDS[dtype] not in "cb":
+        raise TypeError(f"{node.dtype} does not convert to {dtype}; take real() or abs() first")
+    if node.op == "const" and KINDS[dtype] in "fbc":
         return const(node.arg, dtype)
     if dtype == "bool":
         return elementwise("ne", (node, const(0, node.dtype)), node.shape, "bool")
@@ -231,7 +236,7 @@ def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
     if not isinstance(b, Node):
         return _with_scalar(op, a, b, device, scalar_first=False)
     rule = rule_of(op, a.dtype, b.dtype, device)
-    if KINDS[rule.compute] == "c":
+    if KINDS[rule.compute] not in OPS[rule.op].kinds:  # complex: see _make_rule
         (a, b), _ = _fit([a, b], title(op))
         return host(title(op), OPS[op].oracle, [a, b], device)
     nodes, shape = _fit([cast(a, rule.compute, device), cast(b, rule.compute, device)], title(op))
@@ -240,7 +245,7 @@ def binary(op: str, a: Operand, b: Operand, device: Device) -> Node:
 
 def _with_scalar(op: str, node: Node, scalar: Any, device: Device, scalar_first: bool) -> Node:
     rule = rule_of(op, node.dtype, type(scalar), device)
-    if KINDS[rule.compute] == "c":
+    if KINDS[rule.compute] not in OPS[rule.op].kinds:
         oracle = OPS[op].oracle
         return host(title(op), lambda x: oracle(scalar, x) if scalar_first else oracle(x, scalar), [node], device)
     if op in _COMPARE and KINDS[rule.compute] in "iu" and beyond(int(scalar), rule.compute):
@@ -257,7 +262,7 @@ def unary(op: str, x: Node, device: Device) -> Node:
     result = FAST[op].get(dtype)
     if result is None:
         kind = KINDS[dtype]
-        if kind == "c":
+        if kind == "c" and op != "not":
             return host(title(op), OPS[op].oracle, [x], device)
         if op in _FLOAT:
             if op in ("isnan", "isinf", "isfinite"):
@@ -272,7 +277,10 @@ def unary(op: str, x: Node, device: Device) -> Node:
             return elementwise("not", (cast(x, "bool", device),), x.shape, "bool")
         else:
             raise TypeError(f"{title(op)}: not defined for dtype {dtype}")
-    return elementwise(op, (x,), x.shape, result)
+    made = elementwise(op, (x,), x.shape, result)
+    if result != dtype and dtype in PARTS:  # a complex number's part, of a dtype that the device may lack
+        return cast(made, narrow(result, device), device)
+    return made
 
 
 def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
@@ -283,9 +291,6 @@ def where(condition: Node, a: Operand, b: Operand, device: Device) -> Node:
         node, scalar = (a, b) if isinstance(a, Node) else (b, a)
         assert isinstance(node, Node)
         dtype = weak(node.dtype, type(scalar), device)
-    if KINDS[dtype] == "c":
-        parts = [p if isinstance(p, Node) else upload(np.asarray(p), dtype, device) for p in (condition, a, b)]
-        return host("where", np.where, parts, device)
     values = [cast(p, dtype, device) if isinstance(p, Node) else const(p, dtype, "where") for p in (a, b)]
     nodes, shape = _fit([cast(condition, "bool", device), *values], "where")
     return elementwise("where", nodes, shape, dtype)

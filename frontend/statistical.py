@@ -12,10 +12,11 @@ import numpy as np
 from tilewright import record
 from tilewright.arguments import number
 from tilewright.array import Array, layout, viewed, wrap
+from tilewright.backends.dtypes import PARTS
 from tilewright.backends.protocol import Device
 from tilewright.creation import iota
 from tilewright.dtypes import HALVES, KINDS, default_float, default_int, name_of, narrow, object_of
-from tilewright.elementwise import one
+from tilewright.elementwise import imag, one, real
 from tilewright.kernels.node import Node, View
 from tilewright.manipulation import axes_of, axis_of, reshape
 from tilewright.transfer import host
@@ -80,9 +81,6 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
         return reduced(_cast(x, "bool", device), "max" if name == "sum" else "min", axes, keepdims)
     if KINDS[source] == "c" and KINDS[target] != "c":
         raise TypeError(f"{title}: {source} does not convert to {target}; take real() or abs() first")
-    if KINDS[target] == "c":
-        function = np.sum if name == "sum" else np.prod
-        return _on_host(title, x, lambda d: np.asarray(function(d, axis=axes, dtype=target, keepdims=keepdims)))
     compute = "float32" if target in HALVES else target  # halves add up in float32
     result = reduced(_cast(x, compute, device), name, axes, keepdims)
     return _cast(result, target, device)
@@ -156,7 +154,8 @@ def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> 
 
 def _spread_dtype(x: Array, title: str) -> str:
     """The dtype of a variance: that of the mean, but real."""
-    return {"complex64": "float32", "complex128": "float64"}.get(target := _mean_dtype(x, title), target)
+    target = _mean_dtype(x, title)
+    return narrow(PARTS.get(target, target), x._device)
 
 
 def _mean_dtype(x: Array, title: str) -> str:
@@ -173,8 +172,6 @@ def _wide(x: Array, target: str) -> Array:
 def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Arithmetic mean over `axis`; NaN over nothing."""
     target, axes = _mean_dtype(x, "mean"), axes_of(axis, x.ndim, "mean")
-    if KINDS[target] == "c":
-        return _on_host("mean", x, lambda d: np.asarray(np.mean(d, axis=axes, keepdims=keepdims)))
     total = reduced(_wide(x, target), "sum", axes, keepdims)
     return _cast(_divided(total, prod(x.shape[a] for a in axes)), target, x._device)
 
@@ -185,15 +182,21 @@ def _divided(x: Array, count: float) -> Array:
 
 def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: bool) -> Array:
     target, axes = _mean_dtype(x, title), axes_of(axis, x.ndim, title)
-    if KINDS[target] == "c":  # of squared distances, so real
-        return _on_host(title, x, lambda d: np.asarray(np.var(d, axis=axes, ddof=correction, keepdims=keepdims)))
     count = prod(x.shape[a] for a in axes)
     number(correction, title, "the correction")
     wide = _wide(x, target)
     apart = wide - _divided(reduced(wide, "sum", axes, True), count)
-    total = reduced(apart * apart, "sum", axes, keepdims)
+    total = reduced(_squares(apart), "sum", axes, keepdims)
     left = count - correction
     return _divided(total, left if left > 0 else 0.0)
+
+
+def _squares(x: Array) -> Array:
+    """The squares of the elements' magnitudes."""
+    if KINDS[x._cell.value.dtype] != "c":
+        return x * x
+    re, im = real(x), imag(x)
+    return re * re + im * im
 
 
 def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:

@@ -11,11 +11,11 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device
-from tilewright.dtypes import KINDS, narrow, object_of, supported
+from tilewright.dtypes import narrow, object_of, supported
 from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
-from tilewright.realize import become_leaf, realize
+from tilewright.realize import realize
 from tilewright.views import row_major
 
 HostArray = np.ndarray[Any, Any]
@@ -73,12 +73,8 @@ def element(value: Node, view: View, device: Device) -> Node | None:
 
 
 def settle(nodes: Sequence[Node], device: Device) -> None:
-    """Turn every node into a leaf. Complex ones, which no kernel takes, are views of leaves: the host copies them."""
-    realize([n for n in nodes if n.op == "buffer" or KINDS[n.dtype] != "c"], device)
-    for node in nodes:
-        if node.op != "buffer":
-            leaf = upload(read(node, device), node.dtype, device, "copy")
-            become_leaf(node, leaf.arg.buffer, device)
+    """Turn every node into a leaf."""
+    realize(nodes, device)
 
 
 def settled(node: Node, device: Device) -> Node:
@@ -99,8 +95,6 @@ def copied(leaf: Node, device: Device) -> Node:
 
 def read(node: Node, device: Device, view: View | None = None) -> HostArray:
     """The elements of `node`, or of a view onto them, evaluated if need be. Read-only; may share memory."""
-    if KINDS[node.dtype] == "c" and node.op != "buffer":
-        return _window(read(node.src[0], device), node.arg) if view is None else _window(read(node, device), view)
     settle([node], device)
     if view is None or node.arg.buffer.host is not None:
         data = _whole(node, device)
@@ -109,7 +103,7 @@ def read(node: Node, device: Device, view: View | None = None) -> HostArray:
     if view.strides == row_major(view.shape):
         raw = device.read(node.arg.buffer, view.size * dtype.nbytes, view.offset * dtype.nbytes)
         return np.frombuffer(raw, object_of(node.dtype), count=view.size).reshape(view.shape)
-    if dtype.kind == "c" or view.size * 2 >= prod(node.shape):
+    if view.size * 2 >= prod(node.shape):
         return _window(_whole(node, device), view)
     return read(Node("view", (node,), view, view.shape, node.dtype), device)
 

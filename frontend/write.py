@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
 from tilewright.kernels.node import Node, View
 from tilewright.record import Operand, broadcast_shapes, cast, expand, filled, window
-from tilewright.transfer import HostArray, host
 from tilewright.views import Shape, in_order, overlaps, whole
 
 
@@ -24,8 +21,6 @@ def written(old: Node, view: View | None, value: Node, device: Device) -> Node:
     check_writable(view)
     if in_order(view, old.shape):
         return window(value, whole(old.shape))
-    if KINDS[value.dtype] == "c":
-        return host("setitem", lambda o, v: _on_host(o, v, view), [old, value], device)
     return Node("write", (old, value), view, old.shape, old.dtype)
 
 
@@ -33,13 +28,6 @@ def check_writable(view: View) -> None:
     """Raise ValueError for a broadcast view: a write to one of its elements would change others."""
     if overlaps(view):
         raise ValueError("this array is a broadcast view, which is read-only; write to a copy of it")
-
-
-def _on_host(old: HostArray, value: HostArray, view: View) -> HostArray:
-    result = np.array(old, order="C")
-    start = result.reshape(-1)[view.offset :]
-    np.lib.stride_tricks.as_strided(start, view.shape, tuple(s * result.itemsize for s in view.strides))[...] = value
-    return result
 
 
 def fitted(value: Operand, shape: Shape, dtype: str, device: Device) -> Node:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.protocol import Parameter
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
@@ -163,13 +163,17 @@ def spell(op: str, dtypes: list[str], source: list[str]) -> str:
     dtype = DTYPES[dtypes[-1]]  # where: its last operand; all others have equal dtypes
     compute = DTYPES[dtype.compute]
     template = OPS[op].c[dtype.kind]
-    return template.format(*source, t=compute.c, u=_UNSIGNED[compute.nbytes])
+    return template.format(*source, t=compute.c, u=_UNSIGNED.get(compute.nbytes, ""))
 
 
 def convert(value: str, source: str, target: str) -> str:
     """A cast in C. To bool is a test; to a 16-bit float rounds, since such values are computed in float32."""
     if target == "bool":
         return value if source == "bool" else f"(b8)({value} != 0)"
+    if target in PARTS:
+        part = c_type(PARTS[target])
+        re, im = (f"{value}.re", f"{value}.im") if source in PARTS else (value, "0")
+        return f"complex_{part}(({part}){re}, ({part}){im})"
     rounded = f"ROUND_{DTYPES[target].c}(({c_type(target)}){value})"
     return rounded if target in ("float16", "bfloat16") and source != target else f"({c_type(target)}){value}"
 
@@ -177,7 +181,7 @@ def convert(value: str, source: str, target: str) -> str:
 def start(reduction: str, dtype: str) -> str:
     """The neutral element of a reduction, as a C expression."""
     compute = DTYPES[DTYPES[dtype].compute]
-    return REDUCTIONS[reduction].start[compute.kind].format(t=compute.c)
+    return REDUCTIONS[reduction].start[compute.kind].format(t=compute.c, p=c_type(PARTS.get(dtype, dtype)))
 
 
 def combine_macro(reduction: str, dtype: str) -> tuple[str, str]:

@@ -68,7 +68,7 @@ class _Fusion:
     def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
         places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
-        source = node.src[0].op if node.op in ("view", "cast") else node.op
+        source = node.src[0].op if node.op in ("view", "cast", "complex") else node.op
         free = node.op == "view" or source in LEAVES  # costs nothing to have twice
         if len(places) > 1 and not free:
             return False

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
@@ -64,7 +64,7 @@ def check_kind(kind: Kind, dtype: str, device: Device) -> Facts:
 
 
 for _kind in KINDS:
-    for _dtype in KERNEL_DTYPES:
+    for _dtype in (name for name in DTYPES if name not in PARTS):
         _narrow = DTYPES[_dtype].kind == "f" and DTYPES[_dtype].compute != _dtype
         kernels.check(
             f"{_kind.name}: right in {_dtype} at 1, a prime, and around every tile; nothing else is written.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.kit import Capability, Facts, Tier, broken, expect_equal
 from tilewright.backends.kit_sources import LOOP, run, source
 from tilewright.backends.protocol import Device, Source
@@ -27,6 +27,8 @@ BOUND = (
     "0 ulp for arithmetic, rounding and choices, which IEEE defines; 4 for functions, as vector libraries promise, 8 "
     "or 16 where OpenCL allows no better; logaddexp in ulp of its larger part, since the two may cancel"
 )
+PART_ULPS = 8
+PART_BOUND = f"{PART_ULPS} ulp of the number's magnitude in each part of a complex number"
 POINTS = 4001
 RANDOM = ("philox", "below", "normal")
 
@@ -40,6 +42,9 @@ def special_values(dtype: str) -> Array:
         low, high = int(np.iinfo(np_dtype).min), int(np.iinfo(np_dtype).max)
         values = [low, low + 1, high, high - 1, 0, 1, 2, 3, 5, 7, 8, 31, 64, high // 3]
         return np.array(values + ([-1, -2, -3, -7, -8, low // 3] if kind == "i" else []), np_dtype)
+    if kind == "c":
+        parts = [0.0, -0.0, 1.0, -2.5, 3.0, 1e4, np.inf, -np.inf, np.nan]
+        return np.array([complex(*pair) for pair in itertools.product(parts, repeat=2)], np_dtype)
     import ml_dtypes  # late: np.finfo knows no bfloat16
 
     info = ml_dtypes.finfo(np_dtype)
@@ -71,7 +76,7 @@ def ops_for(kind: str, arity: tuple[int, ...] = (1, 2, 3)) -> list[Op]:
 def ops_source(device: Device, dtype: str, chosen: list[Op]) -> Source:
     """All ops in one kernel, a loop each: one scalar call would keep a shared loop from vector functions."""
     compute, kind, storage = DTYPES[DTYPES[dtype].compute], DTYPES[dtype].kind, DTYPES[dtype].c
-    t, u = compute.c, {1: "u8", 2: "u16", 4: "u32", 8: "u64"}[compute.nbytes]
+    t, u = compute.c, {1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(compute.nbytes, "")
     loads = f"const {t} x = LOAD({storage}, in0, i), y = LOAD({storage}, in1, i); const b8 c = in2[i];"
     lines, parameters = ["const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;"], []
     for k, op in enumerate(chosen):
@@ -108,6 +113,8 @@ def _integer_power(x: Array, y: Array) -> Array:
 
 def errors_of(op: Op, dtype: str, got: Array, wanted: Array, operands: list[Array]) -> Array:
     """Errors in ulp; of integers and truth values 0 or infinity."""
+    if _is_complex(op, dtype):
+        return _part_errors(got, wanted)
     if op.result == "bool" or DTYPES[dtype].kind != "f":
         return np.where(got.astype(wanted.dtype) != wanted, np.inf, 0.0)
     if op.name in EXACT:
@@ -121,6 +128,21 @@ def errors_of(op: Op, dtype: str, got: Array, wanted: Array, operands: list[Arra
     return ulp_errors(got, wanted, dtype)
 
 
+def _is_complex(op: Op, dtype: str) -> bool:
+    """Whether the op takes complex numbers and gives one or its size, or makes one."""
+    return op.result != "bool" and (DTYPES[dtype].kind == "c" or op.result == "pair")
+
+
+def _part_errors(got: Array, wanted: Array) -> Array:
+    """The larger error of the two parts, in ulp of the whole number's magnitude."""
+    unit, worst = np.finfo(got.dtype).eps * np.abs(wanted), np.zeros(got.shape)
+    for value, right in ((got.real, wanted.real), (got.imag, wanted.imag)):
+        same = (value == right) | (np.isnan(value) & np.isnan(right))
+        errors = np.nan_to_num(np.abs(value - right) / unit, nan=np.inf, posinf=np.inf)
+        worst = np.maximum(worst, np.where(same, 0.0, errors))
+    return worst
+
+
 def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Device) -> Facts:
     """Every op on all operands. The facts are the worst error of each function, in ulp, beside its bound."""
     outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in chosen]
@@ -132,7 +154,7 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
         with np.errstate(all="ignore"):
             errors = errors_of(op, dtype, got, wanted, operands)
         exact = op.name in EXACT or op.result == "bool" or DTYPES[dtype].kind != "f"
-        allowed = 0 if exact else ULPS.get(op.name, USUAL)
+        allowed = PART_ULPS if _is_complex(op, dtype) else 0 if exact else ULPS.get(op.name, USUAL)
         if (errors > allowed).any():
             k = int(np.argmax(errors > allowed))
             values = ", ".join(str(operand[k]) for operand in operands[: min(op.arity, 2)])
@@ -176,11 +198,11 @@ def check_conversion(dtype: str, device: Device) -> None:
     expect_equal(z, rounded.view(np.uint16), f"float32 values between two of {dtype}, to nearest even, their bits")
 
 
-for _dtype in KERNEL_DTYPES:
+for _dtype in DTYPES:
     _claimed = Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes)  # type: ignore[misc]
     ops.check(
         f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed,
-        name=f"special values {_dtype}", bound=BOUND if DTYPES[_dtype].kind == "f" else "exact",
+        name=f"special values {_dtype}", bound={"f": BOUND, "c": PART_BOUND}.get(DTYPES[_dtype].kind, "exact"),
     )(partial(check_special, _dtype))  # fmt: skip
     if DTYPES[_dtype].kind == "f":
         ops.check(

@@ -1,7 +1,7 @@
 """The one op table: name, arity, dtype rule, C spelling and NumPy oracle of every elementwise op and reduction.
 
 C spellings are templates: {0} {1} {2} are operands in the compute type, {t} that type's C name, {u} the unsigned
-integer of its width. Signed integers wrap through {u}, since overflow is undefined in C. Half-precision values
+integer of its width, {p} (in a reduction's start) the type of a complex number's parts. Signed integers wrap through {u}, since overflow is undefined in C. Half-precision values
 are float32 here; the oracle runs in the dtype that NumPy would use.
 """
 
@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.backends.dtypes import PARTS
 from tilewright.kernels import philox
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """An elementwise op. `kinds` are the dtype kinds it takes; `result` is "same" or a dtype's name.
+    """An elementwise op. `kinds` are the dtype kinds it takes; `result` is "same", "part" (of a complex number; others
+    stay), "pair" (the complex number of two floats) or a dtype's name.
 
-    `c` maps a dtype kind ("f", "i", "u", "b") to the C template; `costly` marks what must not be computed
+    `c` maps a dtype kind ("f", "i", "u", "b", "c") to the C template; `costly` marks what must not be computed
     twice to save a pass over memory.
     """
 
@@ -35,6 +37,10 @@ class Op:
 
     def result_dtype(self, dtype: str) -> str:
         """The dtype of the result for operands of `dtype`."""
+        if self.result == "part":
+            return PARTS.get(dtype, dtype)
+        if self.result == "pair":
+            return "complex128" if dtype == "float64" else "complex64"
         return dtype if self.result == "same" else self.result
 
 
@@ -42,13 +48,16 @@ OPS: dict[str, Op] = {}
 Oracle = Callable[..., Any]
 
 
-def _op(name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False) -> None:
+def _op(
+    name: str, arity: int, kinds: str, oracle: Any, c: str | dict[str, str], result: str = "same", costly: bool = False
+) -> None:
     table = dict.fromkeys(kinds, c) if isinstance(c, str) else c
     OPS[name] = Op(name, arity, kinds, result, table, oracle, costly)
 
 
-def _wrap(symbol: str) -> dict[str, str]:
+def _wrap(symbol: str, name: str) -> dict[str, str]:
     return {
+        "c": f"{name}_{{t}}({{0}}, {{1}})",
         "f": f"({{0}} {symbol} {{1}})",
         "u": f"({{t}})({{0}} {symbol} {{1}})",
         "i": f"({{t}})(({{u}}){{0}} {symbol} ({{u}}){{1}})",
@@ -78,7 +87,7 @@ def _expm1(x: Any) -> Any:
     a, b = x.real, x.imag
     lost = np.isinf(a) & ~np.isfinite(b)  # an infinite modulus with no direction, or none at all
     result = np.empty_like(x)
-    result.real = np.where(b == 0, np.expm1(a), np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2)
+    result.real = np.where(b == 0, np.expm1(a) + 0.0, np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2)  # no -0
     result.real = np.where(a == -np.inf, -1, np.where(lost, np.inf, result.real))
     result.imag = np.where(b == 0, b, np.exp(a) * np.sin(b))
     result.imag = np.where(lost, np.where(a > 0, np.nan, 0), result.imag)
@@ -95,19 +104,26 @@ def _tanh(x: Any) -> Any:
     return result[()]
 
 
+def _pair(re: Any, im: Any) -> Any:
+    """re + i im, but exactly: infinity times i is no longer an infinity without a real part."""
+    result = np.empty(np.broadcast(re, im).shape, np.result_type(re, im, np.complex64))
+    result.real, result.imag = re, im
+    return result
+
+
 # arithmetic
-_op("add", 2, "fiu", np.add, _wrap("+"))
-_op("sub", 2, "fiu", np.subtract, _wrap("-"))
-_op("mul", 2, "fiu", np.multiply, {**_wrap("*"), "i": "({t})((u64){0} * (u64){1})", "u": "({t})((u64){0} * (u64){1})"})
-_op("div", 2, "f", np.divide, "({0} / {1})")
+_op("add", 2, "fiuc", np.add, _wrap("+", "add"))
+_op("sub", 2, "fiuc", np.subtract, _wrap("-", "sub"))
+_op("mul", 2, "fiuc", np.multiply, {**_wrap("*", "mul"), **dict.fromkeys("iu", "({t})((u64){0} * (u64){1})")})
+_op("div", 2, "fc", np.divide, {"f": "({0} / {1})", "c": "div_{t}({0}, {1})"})
 _op("floordiv", 2, "fiu", _floor_divide, {k: "floordiv_{t}({0}, {1})" for k in "fiu"}, costly=True)
 _op("mod", 2, "fiu", np.remainder, {k: "mod_{t}({0}, {1})" for k in "fiu"}, costly=True)
-_op("neg", 1, "fiu", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})"})
-_op("abs", 1, "fiu", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}"})
+_op("neg", 1, "fiuc", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})", "c": "neg_{t}({0})"})  # fmt: skip
+_op("abs", 1, "fiuc", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}", "c": "abs_{t}({0})"}, result="part")  # fmt: skip
 _op("sign", 1, "fiu", np.sign, {"f": "({0} != {0} ? {0} : ({t})(({0} > 0) - ({0} < 0)))", "i": "({t})(({0} > 0) - ({0} < 0))", "u": "({t})({0} > 0)"})  # fmt: skip
 _op("max", 2, "fiub", np.maximum, {"f": "MAX_NAN({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
 _op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
-_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)
+_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)  # fmt: skip
 
 # rounding
 _ROUNDING: tuple[tuple[str, str, Oracle], ...] = (
@@ -137,11 +153,13 @@ _COMPARISON: tuple[tuple[str, str, Oracle], ...] = (
     ("eq", "==", np.equal), ("ne", "!=", np.not_equal), ("lt", "<", np.less), ("le", "<=", np.less_equal),
     ("gt", ">", np.greater), ("ge", ">=", np.greater_equal),
 )  # fmt: skip
+_EQUAL = {"eq": {"c": "eq_{t}({0}, {1})"}, "ne": {"c": "!eq_{t}({0}, {1})"}}  # complex numbers have no order
 for _name, _symbol, _oracle in _COMPARISON:
-    _op(_name, 2, "fiub", _oracle, f"(b8)({{0}} {_symbol} {{1}})", result="bool")
-_op("isnan", 1, "f", np.isnan, "(b8)({0} != {0})", result="bool")
-_op("isinf", 1, "f", np.isinf, "(b8)(fabs_{t}({0}) == INF_{t})", result="bool")
-_op("isfinite", 1, "f", np.isfinite, "(b8)(fabs_{t}({0}) < INF_{t})", result="bool")
+    _spelled = dict.fromkeys("fiub", f"(b8)({{0}} {_symbol} {{1}})") | _EQUAL.get(_name, {})
+    _op(_name, 2, "".join(_spelled), _oracle, _spelled, result="bool")
+_op("isnan", 1, "fc", np.isnan, {"f": "(b8)({0} != {0})", "c": "isnan_{t}({0})"}, result="bool")
+_op("isinf", 1, "fc", np.isinf, {"f": "(b8)(fabs_{t}({0}) == INF_{t})", "c": "isinf_{t}({0})"}, result="bool")
+_op("isfinite", 1, "fc", np.isfinite, {"f": "(b8)(fabs_{t}({0}) < INF_{t})", "c": "isfinite_{t}({0})"}, result="bool")
 _op("signbit", 1, "f", np.signbit, "(b8)(copysign_{t}(1, {0}) < 0)", result="bool")
 _op("not", 1, "b", np.logical_not, "(b8)({0} ^ 1)")
 _BITWISE: tuple[tuple[str, str, Oracle], ...] = (
@@ -163,8 +181,14 @@ _op("below32", 3, "u", philox.below32, "({t})below_u32({0}, {1}, {2})", costly=T
 _op("normal32", 1, "u", philox.normal32, "normal_f32({0})", result="float32", costly=True)
 _op("normal64", 2, "u", philox.normal64, "normal_f64({0}, {1})", result="float64", costly=True)
 
+# complex numbers of floats and back; two constants make a complex one
+_op("complex", 2, "f", _pair, "complex_{t}({0}, {1})", result="pair")
+_op("real", 1, "c", np.real, "({0}.re)", result="part")
+_op("imag", 1, "c", np.imag, "({0}.im)", result="part")
+_op("conj", 1, "c", np.conj, "conj_{t}({0})")
+
 # where(condition, a, b): the first operand is bool, the result has the dtype of the others
-_op("where", 3, "fiub", np.where, "({0} ? {1} : {2})")
+_op("where", 3, "fiubc", np.where, {**dict.fromkeys("fiub", "({0} ? {1} : {2})"), "c": "where_{t}({0}, {1}, {2})"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +202,8 @@ class Reduction:
 
 
 REDUCTIONS: dict[str, Reduction] = {
-    "sum": Reduction("sum", "add", dict.fromkeys("fiu", "0"), np.sum),
-    "prod": Reduction("prod", "mul", dict.fromkeys("fiu", "1"), np.prod),
+    "sum": Reduction("sum", "add", {**dict.fromkeys("fiu", "0"), "c": "complex_{p}(0, 0)"}, np.sum),
+    "prod": Reduction("prod", "mul", {**dict.fromkeys("fiu", "1"), "c": "complex_{p}(1, 0)"}, np.prod),
     "max": Reduction("max", "max", {"f": "-INF_{t}", "i": "MIN_{t}", "u": "0", "b": "0"}, np.max),
     "min": Reduction("min", "min", {"f": "INF_{t}", "i": "MAX_{t}", "u": "MAX_{t}", "b": "1"}, np.min),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.dtypes import numpy_dtype
+from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
 from tilewright.kernels.problem import Problem
@@ -81,8 +81,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
     values: dict[int, Array] = {}
 
     def dtype_of(node: Node) -> np.dtype[Any]:
-        if wide and node.dtype in ("float16", "bfloat16", "float32"):
-            return np.dtype(np.float64)
+        if wide and DTYPES[node.dtype].kind in "fc":
+            return np.dtype(np.float64 if DTYPES[node.dtype].kind == "f" else np.complex128)
         return numpy_dtype(node.dtype)
 
     for node in toposort(problem.body):

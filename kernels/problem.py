@@ -121,7 +121,7 @@ class Problem:
     @cached_property
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
-        silent = ("load", "scalar", "cast", "iota")
+        silent = ("load", "scalar", "cast", "iota", "complex")
         ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in silent]
         names = [n for n in dict.fromkeys(ops) if n != "dot"]
         what = " " + ",".join(names) if names else "" if self.kind == "matmul" else " copy"
@@ -133,7 +133,7 @@ class Problem:
     def operations(self) -> int:
         """Arithmetic operations: one per op per element it is computed for; a dot's step is two."""
         every, row = prod(self.space), prod(self.space[:-1])
-        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "dot": 2, "reduce": 1}
+        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "reduce": 1}
         total = 0
         for op, _arg, _dtype, per_row, *_ in self.lines[:-1]:
             per_element = op in ("dot", "reduce") or not per_row

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import (
     Writer,
@@ -68,7 +68,7 @@ class Rows:
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
-            lanes = (1,) if limits.threads_per_group == 1 else (8, 16, 32)  # plain C has OpenMP's reductions
+            lanes = (1,) if _reordered(problem, limits) else (8, 16, 32)
             return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
         return Space({"THREADS": _group_threads(limits), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)})
 
@@ -77,7 +77,7 @@ class Rows:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             rows = rows if problem.space[-1] < 4096 else 1
-            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if limits.threads_per_group == 1 else 16}
+            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if _reordered(problem, limits) else 16}
         threads = next((t for t in _group_threads(limits) if t * 8 >= problem.space[-1]), _group_threads(limits)[-1])
         return {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
 
@@ -96,6 +96,11 @@ class Rows:
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem, (int(config["ROWS"]),))
+
+
+def _reordered(problem: Problem, limits: Limits) -> bool:
+    """Whether the compiler makes vectors of the reductions: plain C has OpenMP's, which GCC knows for numbers only."""
+    return limits.threads_per_group == 1 and not any(n.dtype in PARTS for level in phases(problem) for n in level)
 
 
 def _rows(problem: Problem) -> int:

@@ -12,6 +12,7 @@
 #define __global__
 #define __launch_bounds__(threads)
 #define DEVICE static inline
+#define ALIGNED(nbytes) __attribute__((aligned(nbytes)))
 #define SHARED(type, name, count) static __attribute__((section("emulated_shared"), aligned(16))) type name[count]
 #define BARRIER() emulated::barrier(__LINE__)
 #define UNROLL

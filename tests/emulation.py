@@ -18,7 +18,7 @@ from typing import Any
 from tilewright.backends.cpu import CpuDevice
 from tilewright.backends.cuda import cuda_text
 from tilewright.backends.dialect import c_name, digest, prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import SequentialReplay, check_arguments, pack_value
 from tilewright.backends.protocol import (
     Argument,
@@ -46,7 +46,7 @@ FLAGS = (
 )
 LIMITS = Limits(
     threads_per_group=1024, shared_nbytes=48 << 10, registers=65536, compute_units=4, subgroup=32, vector_nbytes=16,
-    cache_nbytes=(64 << 10, 4 << 20), memory_nbytes=1 << 32, allocation_nbytes=1 << 32, dtypes=frozenset(KERNEL_DTYPES),
+    cache_nbytes=(64 << 10, 4 << 20), memory_nbytes=1 << 32, allocation_nbytes=1 << 32, dtypes=frozenset(DTYPES),
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.dtypes import DTYPES, numpy_dtype
+from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
 from tilewright.kernels.oracle import reference, window
 from tilewright.kernels.problem import Operand, Problem
@@ -71,6 +71,8 @@ def _random(rng: np.random.Generator, operand: Operand, signed: bool, product: b
     values = rng.random(operand.count, dtype=np.float32) * np.float32(high - low) + np.float32(low)
     if signed and not product:
         values *= rng.integers(0, 2, operand.count, dtype=np.int8) * np.float32(2) - np.float32(1)
+    if kind == "c":
+        return (values * np.exp(1j * rng.uniform(0, 2 * np.pi, operand.count))).astype(dtype)
     return values.astype(dtype)
 
 
@@ -82,6 +84,8 @@ def poison(operand: Operand) -> bytes:
 
 
 def _pattern(dtype: str) -> bytes:
+    if dtype in PARTS:
+        return 2 * _pattern(PARTS[dtype])
     signalling = {"float16": 0x7D55, "bfloat16": 0x7FA5, "float32": 0x7FA5A5A5, "float64": 0x7FF5A5A5A5A5A5A5}
     width = DTYPES[dtype].nbytes
     return signalling.get(dtype, (1 << 8 * width) - 1).to_bytes(width, "little")
@@ -104,7 +108,7 @@ class Reference:
     def __init__(self, problem: Problem, inputs: list[Array]) -> None:
         self.problem = problem
         names = {row[0] for row in problem.lines}
-        floats = any(DTYPES[o.dtype].kind == "f" for o in problem.inputs)
+        floats = any(DTYPES[o.dtype].kind in "fc" for o in problem.inputs)
         casts = any(row[0] == "cast" and DTYPES[row[2]].kind in "biu" for row in problem.lines)
         self._slack = 1e-3 if floats and (names & _JUMPS or casts) else 0.0
         self._terms = problem.space[-1] if problem.kind in ("reduce", "row", "matmul") else 1
@@ -116,29 +120,30 @@ class Reference:
         Raises WrongResult.
         """
         operand = self.problem.outputs[k]
-        dtype, pattern = numpy_dtype(operand.dtype), _pattern(operand.dtype)
-        bits = np.frombuffer(bytearray(data), dtype=f"u{dtype.itemsize}")
+        dtype, pattern = numpy_dtype(operand.dtype), _pattern(PARTS.get(operand.dtype, operand.dtype))
+        bits = np.frombuffer(bytearray(data), dtype=f"u{len(pattern)}").reshape(-1, dtype.itemsize // len(pattern))
         mark = int.from_bytes(pattern, "little")
         if (bits[operand.count :] != mark).any():
             raise WrongResult(f"output {k}: wrote past the end of its buffer")
-        got = bits[: operand.count].view(dtype)
+        got = bits[: operand.count].reshape(-1).view(dtype)
         worst = 0.0
         for part, expected in self._slabs:
             view = _view(part, k, expected[0][k].shape)
             worst = max(worst, self._compare(k, window(got, view), expected[0][k], expected[1][k]))
         everything = _view(self.problem, k, _shape(self.problem, k))
-        written = window(bits[: operand.count], everything)
-        if DTYPES[operand.dtype].kind in "fb" and (stale := int((written == mark).sum())):
+        written = window(bits[: operand.count].reshape(-1), _apart(everything, bits.shape[1]))
+        if DTYPES[operand.dtype].kind in "fbc" and (stale := int((written == mark).any(-1).sum())):
             raise WrongResult(f"output {k}: {stale} elements were not written")
         written[...] = mark
         if (bits != mark).any():
             raise WrongResult(f"output {k}: wrote elements that are not part of the result")
         return worst
 
+    @np.errstate(all="ignore")  # among the values may be the poison, a signalling NaN
     def _compare(self, k: int, got: Array, expected: Array, native: Array) -> float:
         if got.size == 0:
             return 0.0
-        if DTYPES[self.problem.outputs[k].dtype].kind != "f":
+        if DTYPES[self.problem.outputs[k].dtype].kind not in "fc":
             wrong = (got != expected) & (got != native)
             if wrong.mean() > self._slack:
                 raise WrongResult(f"output {k}: {int(wrong.sum())} of {wrong.size} elements are wrong")
@@ -153,17 +158,23 @@ class Reference:
 
     def _shares(self, k: int, got: Array, expected: Array, native: Array) -> Array:
         """Per element, the error as a share of the tolerance; NaN and infinity must be where they are expected."""
-        own, single = _eps(self.problem.outputs[k].dtype), _eps("float32")
+        dtype = self.problem.outputs[k].dtype
+        own, single = _eps(PARTS.get(dtype, dtype)), _eps("float32")
         sums = min(own, single) if own < single else single
-        with np.errstate(all="ignore"):  # among the values may be the poison, a signalling NaN
-            wide, right, other = (x.astype(np.float64) for x in (got, expected, native))
-            finite = np.isfinite(right)
-            scale = sqrt(float(np.mean(np.square(right[finite])))) if finite.any() else 1.0
-            drift = np.where(np.isfinite(other), np.abs(other - right), 0.0)
-            allowed = 16 * own * np.abs(right) + 4 * sums * sqrt(self._terms) * scale + 8 * drift + 1e-37
-            share = np.abs(wide - right) / allowed
+        widest = np.complex128 if dtype in PARTS else np.float64
+        wide, right, other = (x.astype(widest) for x in (got, expected, native))
+        finite = np.isfinite(right)
+        scale = sqrt(float(np.mean(np.square(np.abs(right[finite]))))) if finite.any() else 1.0
+        drift = np.where(np.isfinite(other), np.abs(other - right), 0.0)
+        allowed = 16 * own * np.abs(right) + 4 * sums * sqrt(self._terms) * scale + 8 * drift + 1e-37
+        share = np.abs(wide - right) / allowed
         same = (wide == right) | (np.isnan(wide) & np.isnan(right))
         return np.where(same, 0.0, np.where(finite & np.isfinite(wide), share, np.inf))
+
+
+def _apart(view: View, width: int) -> View:
+    """`view` onto numbers as a view onto the `width` parts that each is made of: one, or two of a complex number."""
+    return View((*view.shape, width), (*(s * width for s in view.strides), 1), view.offset * width)
 
 
 def _eps(dtype: str) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 from tilewright.backends import host
 from tilewright.backends import protocol as tw
 from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-std=gnu11", "-w", "-fwrapv", "-fno-math-errno",
@@ -94,7 +94,7 @@ class ClangDevice:
         self.limits = tw.Limits(
             threads_per_group=1, shared_nbytes=1 << 18, registers=host.vector_registers() * vector // 4,
             compute_units=1, subgroup=1, vector_nbytes=vector, cache_nbytes=host.cache_nbytes(), memory_nbytes=memory,
-            allocation_nbytes=memory, dtypes=frozenset(KERNEL_DTYPES),
+            allocation_nbytes=memory, dtypes=frozenset(DTYPES),
         )  # fmt: skip
 
     def allocate(self, nbytes: int) -> tw.Buffer:

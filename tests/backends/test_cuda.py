@@ -10,7 +10,7 @@ import pytest
 from tests.backends.test_dialect import reduction
 from tests.nvrtc import compile_cuda, missing
 from tilewright.backends.cuda import architecture, compile_options, cuda_text, include_directories
-from tilewright.backends.dtypes import DTYPES, KERNEL_DTYPES
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.kit_sources import scale
 from tilewright.backends.protocol import CompileError, Device, Limits
 from tilewright.kernels.kit_ops import ops_for, ops_source
@@ -24,7 +24,7 @@ class Gpu:
     """A device's limits are all that sources ask for."""
 
     name = "gpu"
-    limits = Limits(1024, 49152, 65536, 132, 32, 16, (1 << 17,), 1 << 36, 1 << 36, frozenset(KERNEL_DTYPES))
+    limits = Limits(1024, 49152, 65536, 132, 32, 16, (1 << 17,), 1 << 36, 1 << 36, frozenset(DTYPES))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def gpu() -> Device:
     return Gpu()  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_op_template_compiles(gpu: Device, dtype: str) -> None:
     what = ops_source(gpu, dtype, ops_for(DTYPES[dtype].kind, (1, 2, 3)))
     assert compile_cuda(cuda_text(what), "sm_80")[:4] == b"\x7fELF"

@@ -18,7 +18,7 @@ from tilewright.devices import resolve
 from tilewright.kernels.oracle import evaluate
 from tilewright.realize import become_leaf
 
-SMALL = frozenset({"float64", "int64", "uint64"})
+ABSENT = frozenset({"float64", "int64", "uint64", "complex64", "complex128"})
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +34,27 @@ def every_device(request: pytest.FixtureRequest) -> Device:
 
 
 class Narrow:
-    """The CPU, posing as a device that has no 64-bit dtypes."""
+    """The CPU, posing as a device that has no 64-bit dtypes and no complex ones."""
 
     name = "narrow"
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self.limits = replace(device.limits, dtypes=device.limits.dtypes - SMALL)
+        self.limits = replace(device.limits, dtypes=device.limits.dtypes - ABSENT)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)
 
 
 @pytest.fixture
-def narrow(cpu: Device, monkeypatch: pytest.MonkeyPatch, by_oracle: None) -> Any:
-    """A device without 64-bit dtypes, known by its name."""
+def narrow(small: Any, by_oracle: None) -> Any:
+    """A device without 64-bit dtypes, known by its name; nothing is compiled for it."""
+    return small
+
+
+@pytest.fixture
+def small(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A device without 64-bit and complex dtypes, known by its name, "narrow"."""
     device = Narrow(cpu)
     find = registry.get_device
     monkeypatch.setattr(registry, "get_device", lambda name: device if name == "narrow" else find(name))

@@ -29,6 +29,17 @@ def test_integers_and_booleans(arrays):
     agree(tw.any(n > 30, axis=0), (whole > 30).any(0), device)
 
 
+def test_complex_numbers(arrays):
+    device, a, x, _, _ = arrays
+    z, w = x[:3] + 1j * x[3:], a[:3] + 1j * a[3:]
+    tw.fallbacks(reset=True)
+    agree(tw.sum(z / (tw.conj(z).T[:, :1].T - 2), axis=0), (w / (w.conj().T[:, :1].T - 2)).sum(0), device, 1e-4)
+    z[:, ::2] = tw.abs(z)[:, ::2]
+    w[:, ::2] = abs(w)[:, ::2]
+    agree(z[[2, 0]], w[[2, 0]], device)
+    assert tw.fallbacks() == {}
+
+
 def test_rows(arrays):
     device, a, x, _, _ = arrays
     e, t = tw.exp(x - tw.max(x, axis=-1, keepdims=True)), np.exp(a - a.max(-1, keepdims=True))

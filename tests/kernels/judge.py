@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.kernels.graphs import store
 from tilewright.backends.cache import load_program
-from tilewright.backends.dtypes import DTYPES, numpy_dtype
+from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS, Kernel
 from tilewright.kernels.lower import Step
@@ -19,6 +19,7 @@ from tilewright.kernels.space import Config
 
 CANARY = 64  # bytes behind each output that nothing may touch
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 3e-5, "float64": 1e-12}
+TOLERANCE |= {dtype: TOLERANCE[part] for dtype, part in PARTS.items()}
 
 
 def pick(problem: Problem, device: Device) -> tuple[Kernel, Config]:
@@ -97,6 +98,5 @@ def compare(got: Any, expected: Any, dtype: str, what: str, terms: int) -> None:
         np.testing.assert_array_equal(got, expected, err_msg=what)
         return
     bound = TOLERANCE[dtype] * max(1.0, terms**0.5 / 64)
-    np.testing.assert_allclose(
-        got.astype(np.float64), expected.astype(np.float64), rtol=bound, atol=bound, err_msg=what
-    )
+    wide = np.complex128 if dtype in PARTS else np.float64
+    np.testing.assert_allclose(got.astype(wide), expected.astype(wide), rtol=bound, atol=bound, err_msg=what)

@@ -27,7 +27,7 @@ from tests.kernels.graphs import (
 from tests.nvrtc import compile_cuda, missing
 from tilewright.backends.cuda import cuda_text
 from tilewright.backends.dialect import prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.protocol import CompileError, Source
 from tilewright.kernels import KERNELS, Kernel
 from tilewright.kernels.matmul_header import template
@@ -61,6 +61,8 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "transpose": lambda: [op("add", transpose(array(300, 90)), const(1.0))],
     "integers": lambda: [op("floordiv", array(99, dtype="int64"), array(99, dtype="int64"))],
     "random": lambda: [normal_deviates()],
+    "complex": lambda: [op("div", x := array(40, 30, dtype="complex128"), op("conj", x))],
+    "complex sum": lambda: [reduce("sum", array(3000, 70, dtype="complex64"), 1)],
     "softmax": lambda: [softmax(array(50, 1000))],
     "layer norm": lambda: [layer_norm(array(50, 400), array(400), array(400))],
     "columns": lambda: [reduce("max", array(3000, 70), 0)],
@@ -72,7 +74,7 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "matmul of halves": lambda: [matmul(array(70, 80, dtype="float16"), array(80, 90, dtype="float16"))],
     "matmul of bytes": lambda: [matmul(array(70, 80, dtype="int8"), array(80, 90, dtype="int8"))],
     "matmul of doubles": lambda: [matmul(array(70, 80, dtype="float64"), array(80, 90, dtype="float64"))],
-    **{f"maximum of {dtype}": maximum(dtype) for dtype in KERNEL_DTYPES},
+    **{f"maximum of {dtype}": maximum(dtype) for dtype in DTYPES if dtype not in PARTS},
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from tests.kernels.graphs import (
     view,
 )  # fmt: skip
 from tests.kernels.judge import check_steps
+from tilewright.backends.dtypes import PARTS
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.node import Node, View
@@ -114,6 +115,33 @@ def test_dtypes_in_maps_and_reductions(dtype: str, device: Device) -> None:
     maximum = Node("reduce", (op("max", data, data),), ("max", 1), (9,), dtype)
     column = Node("reduce", (data,), ("min", 0), (33,), dtype)
     check_steps(fused(maximum, column, limits=device.limits), device)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers(dtype: str, device: Device) -> None:
+    if dtype not in device.limits.dtypes:
+        pytest.skip(f"{device.name} has no {dtype}")
+    pairs = (RNG.standard_normal((2, 40, 33)) + 1j * RNG.standard_normal((2, 40, 33))).astype(dtype)
+    x, y = leaf(pairs[0]), leaf(pairs[1])
+    one = Node("complex", (const(0.5, PARTS[dtype]), const(-2.0, PARTS[dtype])), None, (), dtype)
+    quotient = op("div", op("mul", x, op("conj", y)), op("add", y, one))
+    size = Node("abs", (op("sub", x, y),), None, x.shape, PARTS[dtype])
+    widened = Node("cast", (leaf(floats(40, 33)),), None, (40, 33), dtype)
+    rows, columns = reduce("sum", op("mul", x, widened), 1), reduce("sum", x, 0)
+    product = reduce(
+        "prod", op("div", x, Node("cast", (Node("abs", (x,), None, x.shape, PARTS[dtype]),), None, x.shape, dtype)), 1
+    )
+    picked = gather(reshape(x, (40 * 33,)), leaf(RNG.integers(0, 40 * 33, (3, 11))))
+    replaced = write(x, op("neg", transpose(leaf(pairs[0][:2, :20]))), View((20, 2), (66, 5), 7))
+    check_steps(fused(quotient, size, rows, columns, product, picked, replaced, limits=device.limits), device)
+
+
+def test_long_sums_of_complex_numbers(device: Device) -> None:
+    """In parts, and with the accumulators that every device has a choice of."""
+    data = RNG.standard_normal((3, 300_001)) + 1j * RNG.standard_normal((3, 300_001))
+    steps = fused(reduce("sum", leaf(data.astype(np.complex64)), 1), limits=device.limits)
+    check_steps(steps, device)
+    assert len(steps) == 2 or device.limits.compute_units == 1
 
 
 def test_operands_of_large_offset(device: Device) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, reshape, transpose, view
 from tests.kernels.judge import check_steps
 from tilewright.backends.dialect import prelude
-from tilewright.backends.dtypes import KERNEL_DTYPES, numpy_dtype
+from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.lower import Step
@@ -118,10 +118,7 @@ def test_prologues_and_epilogues(name: str, device: Device) -> None:
     check(EPILOGUES[name](), device=device)
 
 
-DTYPES = [name for name in KERNEL_DTYPES if name != "float32"]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [name for name in DTYPES if name != "float32" and name not in PARTS])
 def test_dtypes(dtype: str, device: Device) -> None:
     if dtype not in device.limits.dtypes:
         pytest.skip(f"{device.name} has no {dtype}")

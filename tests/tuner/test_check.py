@@ -99,6 +99,26 @@ def test_writing_past_the_end_or_between_is_found():
         judge.verify(0, data)
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers_are_checked_part_by_part(dtype):
+    x = Node("load", (), 0, (500,), dtype)
+    squares = Node("mul", (x, Node("mul", (x, x), None, (500,), dtype)), None, (500,), dtype)
+    problem = Problem("map", (500,), (Operand(dtype, (1,), 0, 500),), (Operand(dtype, (2,), 0, 1000),), (squares,))
+    judge = Reference(problem, make_inputs(problem))
+    good = np.frombuffer(filled(problem), dtype)
+    assert judge.verify(0, good.tobytes()) <= 1
+    for at, value, message in ((8, good[8].real, "are wrong"), (8, poisoned(problem)[0], "are wrong"),
+                               (9, good[8], "not part"), (1000, good[8], "past the end")):  # fmt: skip
+        bad = good.copy()
+        bad[at] = value
+        with pytest.raises(WrongResult, match=message):
+            judge.verify(0, bad.tobytes())
+
+
+def poisoned(problem):
+    return np.frombuffer(poison(problem.outputs[0]), problem.outputs[0].dtype)
+
+
 def test_a_lost_term_of_a_long_sum_is_found():
     problem = matmul(256)
     judge = Reference(problem, make_inputs(problem))
