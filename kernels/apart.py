@@ -13,7 +13,7 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.kernels.node import Node, row_major
 from tilewright.kernels.problem import Operand, Problem
 
-_BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}  # what is only moved has no other dtype
+_BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}  # what is only moved needs no other dtypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class _Cutter:
         into: Operand,
     ) -> None:  # fmt: skip
         """Elements from one buffer to another, as bits."""
-        bits = _BITS[DTYPES[dtype].nbytes]
+        bits = _BITS.get(DTYPES[dtype].nbytes, dtype)
         read = Operand(bits, strides, offset, self.count(source, dtype))
         write = Operand(bits, into.strides, into.offset, into.count)
         whole = Problem("map", space, (read,), (write,), (Node("load", (), 0, space, bits),))

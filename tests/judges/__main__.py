@@ -9,11 +9,13 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -47,7 +49,7 @@ SUITES = {
 def command(
     suite: Suite, device: str, judged: str = "tilewright", parts: Sequence[str] = (), options: Sequence[str] = ()
 ) -> list[str]:
-    """pytest over `parts` of a suite, or all of it; run it in ROOT, with the environment of `environment`."""
+    """pytest over `parts` of a suite, or all of it; `run` runs it."""
     spec = find_spec(suite.parts[0].partition(".")[0])
     if spec is None or spec.origin is None:
         raise SystemExit(f"{suite.name} is not installed: pip install tilewright[judges]")
@@ -62,9 +64,15 @@ def command(
     ]  # fmt: skip
 
 
-def environment(device: str) -> dict[str, str]:
-    """The process's own, with the device and SciPy's switch for the array API."""
-    return {**os.environ, "SCIPY_ARRAY_API": "1", "TILEWRIGHT_DEVICE": device}
+def run(line: Sequence[str], device: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run what `command` made, with the device and SciPy's switch for the array API in the environment.
+
+    In an empty folder: from here pytest would load our own tests' conftest, which has caches and settings of its own.
+    """
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    known = {**os.environ, "SCIPY_ARRAY_API": "1", "TILEWRIGHT_DEVICE": device, "PYTHONPATH": path}
+    with tempfile.TemporaryDirectory() as empty:
+        return subprocess.run(line, cwd=empty, env=known, text=True, check=False, **options)
 
 
 def kernels() -> int:
@@ -86,7 +94,7 @@ def main() -> int:
     before, begin = kernels(), time.perf_counter()
     options = ["--log", asked.log] if asked.log else []
     line = command(SUITES[asked.suite], asked.device, asked.judged, asked.parts, options)
-    done = subprocess.run(line, cwd=ROOT, env=environment(asked.device), check=False)
+    done = run(line, asked.device)
     seconds = time.perf_counter() - begin
     where = f"{asked.suite} on {asked.judged} {asked.device}"
     print(f"{where}: {seconds:.0f} s, kernels {before} before, {kernels()} after")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import pytest
 
-from tests.judges.__main__ import ROOT, SUITES, command, environment
+from tests.judges.__main__ import SUITES, command, run
 from tilewright.backends import registry
 
 SAMPLE = {
@@ -25,7 +24,7 @@ def test_sample(suite: str, device: str) -> None:
         pytest.skip(f"there is no {device}")
     passed, parts = SAMPLE[suite, device]
     line = command(SUITES[suite], device, parts=parts)
-    done = subprocess.run(line, cwd=ROOT, env=environment(device), capture_output=True, text=True, check=False)
+    done = run(line, device, capture_output=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     found = re.search(r"(\d+) passed", done.stdout)
     assert found is not None and int(found[1]) >= passed, done.stdout[-300:]
