@@ -14,6 +14,7 @@ from tilewright.devices import resolve
 from tilewright.dtypes import KINDS, name_of
 from tilewright.interop import Interop
 from tilewright.kernels.node import Node, View
+from tilewright.methods import Methods
 from tilewright.operators import Cell, operand, stored_as
 from tilewright.record import DEPTH
 from tilewright.transfer import HostArray, numbers, settled, upload
@@ -22,7 +23,7 @@ from tilewright.write import check_writable, fitted
 
 
 @final
-class Array(Interop):
+class Array(Interop, Methods):
     """An array of the array API standard, on one device, evaluated when it is read.
 
     Basic slices, transposes and reshapes share its memory and write through. Made by `tilewright.asarray` and the

@@ -49,7 +49,7 @@ def numbers(obj: Any, op: str, dtype: str | None = None) -> HostArray:
     if data.dtype == object and data.size and all(isinstance(v, int) for v in data.flat):
         raise OverflowError(f"{op}: a Python integer does not fit {dtype or '64 bits'}")
     if data.dtype.kind not in "biufc" and data.dtype.name != "bfloat16":
-        raise TypeError(f"{op}: Unsupported dtype {data.dtype} of {type(obj).__name__}; arrays hold numbers")
+        raise TypeError(f"{op}: {type(obj).__name__} of dtype {data.dtype} is not numeric: Unsupported dtype")
     return data
 
 
