@@ -123,9 +123,11 @@ def pin(cell: Cell, device: Device) -> PinnedLeaf:
         if type(cell) is Pinned and cell.value.depth:
             found: PinnedLeaf = _stored.__get__(cell).arg
             return found
-        node, references = _counted(cell)
-        while node.op != "buffer":  # again where another thread writes meanwhile
-            settle([node], device)
+        node = None  # a name of ours for the node would be counted
+        while node is None or node.op != "buffer":  # again where another thread writes meanwhile
+            node = None
+            if cell.value.op != "buffer":
+                settle([cell.value], device)
             node, references = _counted(cell)
         if node.arg.buffer is None:
             raise TracedValueError()
