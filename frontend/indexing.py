@@ -122,7 +122,7 @@ def _expanded(key: Sequence[Item], view: View, device: Device) -> list[tuple[Ite
             axis += _consumed(item)
             continue
         covered = view.shape[axis : axis + len(item.shape)]
-        if item.shape != covered:
+        if len(item.shape) != len(covered) or any(m not in (e, 0) for m, e in zip(item.shape, covered, strict=True)):
             raise IndexError(f"a boolean index of shape {item.shape} does not fit axes of shape {covered}")
         mask = read(item, device) if isinstance(item, Node) else item
         if item.shape:

@@ -123,3 +123,13 @@ def test_bad_indices(device, key, message):
         with pytest.raises(IndexError):
             x[tw.asarray(key.astype("float32") if key.dtype.kind == "f" else key, device=device.name)]
     agree(x, sample((4, 5)), device)
+
+
+@pytest.mark.parametrize(("shape", "mask"), [((5,), (0,)), ((3, 4), (0, 4)), ((3, 4), (3, 0)), ((3, 4), (0,))])
+def test_a_mask_without_elements_chooses_nothing(device, shape, mask):
+    a, nothing = sample(shape), np.zeros(mask, bool)
+    for key in (nothing, tw.asarray(nothing, device=device.name)):
+        x = tw.asarray(a, device=device.name)
+        assert np.asarray(x[key]).shape == a[nothing].shape
+        x[key] = 7
+        agree(x, a, device)
