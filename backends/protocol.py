@@ -142,6 +142,12 @@ class Buffer:
     def __init__(self, device: Device, nbytes: int, handle: Any, host: Any = None, block: Any = None) -> None:
         self.device, self.nbytes, self.handle, self.host, self._block = device, nbytes, handle, host, block
 
+    @property
+    def address(self) -> int:
+        """Where `host` lies in memory; meaningless where that is None."""
+        found = getattr(self._block, "address", None)
+        return int(self.host.__array_interface__["data"][0]) if found is None else int(found)
+
     def __del__(self) -> None:
         block = self._block
         if block is not None:

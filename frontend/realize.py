@@ -40,6 +40,19 @@ class Graph:
         consts: list[Node] = []
         wanted = list(roots)
         stack = list(wanted)
+        if len(stack) == 1 and stack[0].depth == 1:  # one op of leaves: what eager code evaluates all the time
+            node = stack.pop()
+            row = [node.op, node.arg, node.shape, node.dtype]
+            for s in node.src:
+                place = number.get(id(s))
+                if place is None:
+                    place = number[id(s)] = len(rows)
+                    order.append(s)
+                    rows.append(_end_row(s, leaves, consts))
+                row.append(place)
+            number[id(node)] = len(rows)
+            order.append(node)
+            rows.append(tuple(row))
         while stack:  # sources first; those without sources are taken on the way, which this loop's speed hangs on
             node = stack[-1]
             key = id(node)
@@ -71,7 +84,8 @@ class Graph:
             row = (node.op, node.arg, node.shape, node.dtype, *places)
             rows.append(row if places else _end_row(node, leaves, consts))
         self.order, self.leaves, self.consts, self.number = order, leaves, consts, number
-        self.roots = [n for n in dict.fromkeys(wanted) if n.op != "buffer"]
+        single = len(wanted) == 1 and wanted[0].op != "buffer"
+        self.roots = wanted if single else [n for n in dict.fromkeys(wanted) if n.op != "buffer"]
         rows.append(tuple([number[id(n)] for n in self.roots]))
         self.key = tuple(rows)
 
