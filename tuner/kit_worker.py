@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tilewright.backends.kit_sources import scale
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels import KERNELS
 from tilewright.kernels.emit import parameters, values
@@ -48,13 +49,13 @@ class Misbehaving:
     def default(self, problem: Problem, limits: Limits) -> Config:
         return {"FAULT": "none"}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         fault = str(config["FAULT"])
         text = "const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n0 ? begin + CHUNK : n0;\n"
         text += BEFORE.get(fault, "") + "\n"
         text += "FOR_EACH(i, begin, end) { STORE(f32, out0, i, LOAD(f32, in0, i) + LOAD(f32, in0, i)); }\n"
         text += AFTER.get(fault, "") + "\n"
-        listed = parameters(problem, ("step",))
+        listed = parameters(problem, language, ("step",))
         return Source(f"kit_{fault}", listed, f"KERNEL {{\n{text}}}\n", (("CHUNK", CHUNK),), (1, 1, 1))
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
