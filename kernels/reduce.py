@@ -247,13 +247,14 @@ class _RowText:
     def _in_lanes(self, node: Node, combine: str, neutral: str, element: str, value: str) -> str:
         """From `block` to `block_end` with LANES accumulators; what is left of the block goes one by one."""
         language, i = self.language, f"i{self.last}"
-        last = language.let(whole="block + (block_end - block) / LANES * LANES")
         text = language.array(node.dtype, "lanes", "LANES")
         text += language.loop("lane", "0", "LANES", f"lanes[lane] = {neutral};\n")
         one = language.let(**{i: "at + lane"}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
-        text += last + language.loop("at", "block", "whole", language.loop("lane", "0", "LANES", one), "LANES")
+        vector = language.loop("lane", "0", "LANES", one)
+        text += language.loop("at", "block", "block_end - LANES + 1", vector, "LANES")
         text += language.loop("lane", "0", "LANES", f"sum = {combine}(sum, lanes[lane]);\n")
-        return text + language.loop(i, "whole", "block_end", f"{element}sum = {combine}(sum, {value});\n")
+        rest = "block + (block_end - block) / LANES * LANES"
+        return text + language.loop(i, rest, "block_end", f"{element}sum = {combine}(sum, {value});\n")
 
     def _stores(self) -> str:
         problem = self.problem
