@@ -64,6 +64,7 @@ class Limits:
     allocation_nbytes: int  # largest single buffer
     dtypes: frozenset[str]
     matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
+    buffers: int = 0  # as many as one kernel may take
     language: Language = C  # in which sources are written for it: see language.py
 
 

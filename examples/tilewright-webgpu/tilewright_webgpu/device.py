@@ -275,12 +275,13 @@ def _fingerprint(info: Any) -> tw.Fingerprint:
 def _limits(info: Any, limits: dict[str, int], language: Wgsl) -> tw.Limits:
     """What an adapter does not tell (units, caches) is what GPUs of its kind have, or 0."""
     software = info["adapter_type"] == "CPU"
-    largest = min(limits["max-storage-buffer-binding-size"], limits["max-buffer-size"]) & ~15
+    largest = min(limits["max-storage-buffer-binding-size"], limits["max-buffer-size"], 1 << 31) & ~15  # for indices
     dtypes = (*NARROW, "int64", "uint64") if language.wide else NARROW
     return tw.Limits(
         threads_per_group=min(limits["max-compute-invocations-per-workgroup"], limits["max-compute-workgroup-size-x"]),
         shared_nbytes=limits["max-compute-workgroup-storage-size"], registers=0,
         compute_units=(os.cpu_count() or 1) if software else 16, subgroup=8 if software else 32, vector_nbytes=16,
         cache_nbytes=host.cache_nbytes() if software else (), memory_nbytes=host.memory_nbytes() if software else 0,
-        allocation_nbytes=largest, dtypes=frozenset(dtypes), language=language,
+        allocation_nbytes=largest, dtypes=frozenset(dtypes), buffers=limits["max-storage-buffers-per-shader-stage"],
+        language=language,
     )  # fmt: skip

@@ -51,7 +51,7 @@ def _ops() -> dict[str, dict[str, str]]:
 
 
 class Wgsl(Language):
-    """`wide`: the device has 64-bit integers; without, an int64 scalar comes as two words, of which the low one counts."""
+    """`wide`: the device has 64-bit integers; without, an int64 scalar is two words, of which the low one counts."""
 
     name = "wgsl"
     index = "int32"
@@ -133,9 +133,10 @@ class Wgsl(Language):
     def group_reduce(self, dtype: str, combiner: str, accumulator: str, shared: str) -> str:
         mine = f"{shared}[LOCAL(0)]"
         other = f"{accumulator} = {combiner}({accumulator}, {shared}[LOCAL(0) + step_]); {mine} = {accumulator};"
-        halve = f"for (var step_: i32 = LOCAL_SIZE(0) / 2; step_ > 0; step_ /= 2) {{\nif (LOCAL(0) < step_) {{ {other} }}"
+        halves = "var step_: i32 = LOCAL_SIZE(0) / 2; step_ > 0; step_ /= 2"
         put = f"BARRIER();\n{mine} = {accumulator};\nBARRIER();\n"  # the first lets readers of an earlier use finish
-        return f"{put}{halve}\nBARRIER();\n}}\n{accumulator} = {shared}[0];\n"
+        loop = f"for ({halves}) {{\nif (LOCAL(0) < step_) {{ {other} }}\nBARRIER();\n}}\n"
+        return f"{put}{loop}{accumulator} = {shared}[0];\n"
 
     def kernel(self, body: str, shared: str = "") -> str:
         return f"{shared}KERNEL {{\n{body}}}\n"

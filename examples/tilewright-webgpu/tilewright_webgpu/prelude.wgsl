@@ -1,6 +1,6 @@
 // What WGSL lacks and kernels call: one function after the other, from which a kernel takes those that it needs.
 // Functions are at most a few units in the last place off and have C's special values. Compilers take
-// floating point to be real numbers: (a + b) - a becomes b, x - x becomes 0 and NaN is lost in comparisons. So
+// floating point to be real numbers: (a + b) - a becomes b, n a + n b becomes n (a + b), NaN is lost in comparisons. So
 // whatever depends on rounding goes through opaque(), whose word of zeros only the host knows, and NaN is told by bits.
 
 fn opaque(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ values_.zero_); }
@@ -65,7 +65,7 @@ fn expm1_series(r: f32) -> f32 {
 fn exp_f32(value: f32) -> f32 {
     let x = clamp(value, -104.0, 89.0);
     let n = round(x * 1.44269504);
-    let r = fma(n, 2.12194440e-4, fma(n, -0.693359375, x));
+    let r = fma(n, 2.12194440e-4, opaque(fma(n, -0.693359375, x)));
     let part = i32(n) >> 1u;
     let result = opaque((1.0 + expm1_series(r)) * power_of_2(part)) * power_of_2(i32(n) - part);
     return select(result, nan(), is_nan(value));
@@ -79,7 +79,7 @@ fn exp2_f32(value: f32) -> f32 {
 }
 fn expm1_to_64(x: f32) -> f32 {
     let n = round(x * 1.44269504);
-    let r = fma(n, 2.12194440e-4, fma(n, -0.693359375, x));
+    let r = fma(n, 2.12194440e-4, opaque(fma(n, -0.693359375, x)));
     let power = power_of_2(i32(n));
     return fma(power, expm1_series(r), power - 1.0);
 }
@@ -248,7 +248,7 @@ fn reduce_large(a: f32) -> vec2<f32> {
 fn reduce(a: f32) -> vec2<f32> {
     if (a > 80000.0) { return reduce_large(a); }
     let n = round(a * 0.636619772);
-    let r = ((a - n * 1.5703125) - n * 4.83751297e-4) - n * 7.54978995e-8;
+    let r = opaque(opaque(a - n * 1.5703125) - n * 4.83751297e-4) - n * 7.54978995e-8;
     return vec2<f32>(n, r);
 }
 fn sine(quarter: i32, r: f32) -> f32 {
@@ -489,12 +489,12 @@ fn below_u32(w0: u32, w1: u32, n: u32) -> u32 {
     return select(part.x + u32(sum < part.y), w0, n == 0u);
 }
 fn high_product(a: u64, b: u64) -> u64 {
-    let a0 = a & 0xffffffffu;
+    let a0 = a & u64(0xffffffffu);
     let a1 = a >> 32u;
-    let b0 = b & 0xffffffffu;
+    let b0 = b & u64(0xffffffffu);
     let b1 = b >> 32u;
     let middle = a1 * b0 + ((a0 * b0) >> 32u);
-    let other = a0 * b1 + (middle & 0xffffffffu);
+    let other = a0 * b1 + (middle & u64(0xffffffffu));
     return a1 * b1 + (middle >> 32u) + (other >> 32u);
 }
 fn below_u64(w0: u32, w1: u32, w2: u32, w3: u32, n0: u32, n1: u32) -> u64 {

@@ -72,7 +72,8 @@ fn FMA(a: f32, b: f32, c: f32) -> f32 { return fma(a, b, c); }
 _ENTRY = (
     "@compute @workgroup_size({sizes}) fn {entry}(@builtin(workgroup_id) given_: vec3<u32>, "
     "@builtin(local_invocation_id) thread_: vec3<u32>) {{ "
-    "let number_ = i32(given_.x + {most}u * (given_.y + {most}u * given_.z)); if (number_ >= values_.groups_) {{ return; }} "
+    "let number_ = i32(given_.x + {most}u * (given_.y + {most}u * given_.z)); "
+    "if (number_ >= values_.groups_) {{ return; }} "
     "group_ = vec3<i32>(number_ % values_.wide_, number_ / values_.wide_ % values_.high_, "
     "number_ / values_.wide_ / values_.high_); local_ = vec3<i32>(thread_); INF_f32 = inf(); NAN_f32 = nan(); {values}"
 )
@@ -159,7 +160,7 @@ def module(source: tw.Source, wide: bool) -> tuple[str, int]:
         head += f"@group(0) @binding({k}) var<storage, read_write> {p.name}: array<{element_type(p.dtype)}>;\n"
     head += f"@group(0) @binding({len(buffers)}) var<uniform> values_: Values_;\n"
     head += "".join(
-        f"const {name}: i32 = {value};\n" for name, value in source.defines if name != "LAUNCH_WORK"
+        f"const {name} = {value};\n" for name, value in source.defines if name != "LAUNCH_WORK"
     )
     head += "".join(f"const {name}: {rest};\n" for name, rest in _CONSTANTS.items())
     head += f"const SIZES_ = vec3<i32>({', '.join(map(str, source.group))});\n"
