@@ -65,6 +65,7 @@ class Limits:
     dtypes: frozenset[str]
     matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
     buffers: int = 0  # as many as one kernel may take
+    iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
     language: Language = C  # in which sources are written for it: see language.py
 
 

@@ -8,11 +8,22 @@ from math import prod
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, bases, combiner, entry_name, parameters, start, unravel, values, work
+from tilewright.kernels.emit import (
+    Writer,
+    bases,
+    combiner,
+    entry_name,
+    iterations,
+    parameters,
+    start,
+    unravel,
+    values,
+    work,
+)
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.reduce import columnar, combiners, group_threads, phases
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
 
 
 class Columns:
@@ -33,7 +44,9 @@ class Columns:
             "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
         )
         threads = tuple(t for t in group_threads(limits) if t <= 512)
-        return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few))
+        length = -(-problem.space[-1] // problem.parts) + 2
+        ended = ends(limits, lambda c: length * (int(c["TILE"]) // int(c["THREADS"]) * iterations(problem) + 1))
+        return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):

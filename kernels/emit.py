@@ -16,6 +16,7 @@ from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
 from tilewright.kernels.problem import Operand, Problem
 
+_LOOPS = ("floordiv", "mod", "pow", "philox", "below")
 _UNSIGNED = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
 
@@ -190,6 +191,11 @@ def work(problem: Problem) -> tuple[str, str]:
     ops = [OPS[n.op] for n in toposort(problem.body) if n.op in OPS]
     each = 1 + len(ops) + sum(8 for op in ops if op.costly)
     return "LAUNCH_WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each})"
+
+
+def iterations(problem: Problem) -> int:
+    """What a pass over one element counts as among a thread's iterations: some ops are loops themselves."""
+    return 1 + sum(64 for n in toposort(problem.body) if n.op.startswith(_LOOPS))
 
 
 def entry_name(kernel: str, problem: Problem) -> str:

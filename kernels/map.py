@@ -6,9 +6,9 @@ from math import prod
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values, work
+from tilewright.kernels.emit import Writer, bases, entry_name, iterations, parameters, unravel, values, work
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
 
 CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -35,7 +35,8 @@ class Map:
             return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
         most = max(prod(problem.space) * 2, 64)
         fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
-        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits,))
+        ended = ends(limits, lambda c: int(c["PER_THREAD"]) * iterations(problem))
+        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, entry_name, parameters, spell, start, values
+from tilewright.kernels.emit import Writer, entry_name, iterations, parameters, spell, start, values
 from tilewright.kernels.matmul_header import BATCH, COLUMN, DEPTH, ROW, Factor, dot_of, factors
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends
 
 CHOICES: dict[str, tuple[int, ...]] = {
     "BLOCK_M": (8, 16, 32, 64, 128),
@@ -33,11 +33,17 @@ class MatmulBlock:
     def space(self, problem: Problem, limits: Limits) -> Space:
         if problem.kind != "matmul" or limits.language.name == C.name:
             return EMPTY
-        _, m, n, _ = problem.space
+        _, m, n, depth = problem.space
         nbytes = 16 if dot_of(problem).dtype == "complex128" else 8  # at most, of what is summed
 
         def fits_shared(c: Config) -> bool:
             return int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) * nbytes <= limits.shared_nbytes
+
+        def walked(c: Config) -> int:
+            filled = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) // _threads(c) + 2
+            step = int(c["BLOCK_K"]) + 1 + filled * iterations(problem)
+            stored = int(c["TILE_M"]) * (int(c["TILE_N"]) + 1) * iterations(problem)
+            return -(-depth // int(c["BLOCK_K"])) * step + stored
 
         rules = (
             Rule("the device takes no group of that many threads", lambda c: _threads(c) <= limits.threads_per_group),
@@ -46,6 +52,7 @@ class MatmulBlock:
                  lambda c: int(c["BLOCK_M"]) < max(9, 2 * m) and int(c["BLOCK_N"]) < max(9, 2 * n)),
             Rule("more than 32 sums of a thread spill registers", lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) <= 32),
             Rule("the tiles of both factors must fit into shared memory", fits_shared),
+            ends(limits, walked),
         )  # fmt: skip
         return Space(CHOICES, rules)
 

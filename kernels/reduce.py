@@ -6,6 +6,7 @@ cache, and one more pass stores what is wanted per element.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 from tilewright.backends.dtypes import DTYPES, PARTS
@@ -16,6 +17,7 @@ from tilewright.kernels.emit import (
     bases,
     combiner,
     entry_name,
+    iterations,
     parameters,
     start,
     unravel,
@@ -25,7 +27,7 @@ from tilewright.kernels.emit import (
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
 
 BLOCK = 8192  # elements summed in one go: partial sums of blocks keep float32's error near that of pairwise summation
 
@@ -69,7 +71,8 @@ class Rows:
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
             lanes = (1,) if _reordered(problem, limits) else (8, 16, 32)
             return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
-        return Space({"THREADS": group_threads(limits), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)})
+        rules = (ends(limits, partial(_iterations, problem)),)
+        return Space({"THREADS": group_threads(limits), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         keep = int(_kept(problem) is not None)
@@ -78,7 +81,9 @@ class Rows:
             rows = rows if problem.space[-1] < 4096 else 1
             return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if _reordered(problem, limits) else 16}
         threads = next((t for t in group_threads(limits) if t * 8 >= problem.space[-1]), group_threads(limits)[-1])
-        return {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
+        config: Config = {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
+        space = self.space(problem, limits)
+        return config if space.refusal(config) is None else max(space, key=lambda c: (c["THREADS"], -int(c["ROWS"])))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads = int(config["THREADS"])
@@ -100,6 +105,14 @@ class Rows:
 def _reordered(problem: Problem, limits: Limits) -> bool:
     """Whether the compiler makes vectors of the reductions: plain C has OpenMP's, which GCC knows for numbers only."""
     return limits.threads_per_group == 1 and not any(n.dtype in PARTS for level in phases(problem) for n in level)
+
+
+def _iterations(problem: Problem, config: Config) -> int:
+    """Of one thread, about: each pass walks the row, block by block, and each reduction ends with halving steps."""
+    passes = len(phases(problem)) + sum(map(len, phases(problem))) + len(problem.body)
+    length = -(-problem.space[-1] // problem.parts)
+    walked = -(-length // int(config["THREADS"])) * iterations(problem) + 2 * (-(-length // BLOCK)) + 16
+    return int(config["ROWS"]) * passes * walked
 
 
 def _rows(problem: Problem) -> int:

@@ -71,7 +71,9 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
 
 def _threads(device: Device) -> int:
     """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills."""
-    return 1 if device.limits.subgroup <= 1 and device.limits.language.name == C.name else min(256, device.limits.threads_per_group)
+    limits = device.limits
+    lanes = limits.subgroup <= 1 and limits.language.name == C.name
+    return 1 if lanes else min(256, limits.threads_per_group)
 
 
 def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
@@ -88,7 +90,8 @@ def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
 def _enough(device: Device, bind: Callable[[int], Launch]) -> int:
     """Rounds that take so long that starting them, on a busy machine too, is no part of their time."""
     rounds, before = 1000, 0.0
-    while rounds < 1 << 30:
+    most = device.limits.iterations // 5 or 1 << 30
+    while rounds < most:
         now = device.time(bind(rounds), 1)[0]
         if now > 0.2 or (now > 5e-3 and now > 3 * before > 0):
             break
@@ -135,10 +138,12 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
         Parameter("factor", dtype, "value"),
     )
     found = 0.0
+    defines: tuple[tuple[str, int | str], ...] = ()
     for chains in (8, 12):  # latency of an FMA times units per core: 8 to 10 chains on current CPUs
-        defines = (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
-        text = _LANES if threads == 1 else _chains_text(limits.language, dtype, chains)
-        source = Source("chains", parameters, text, defines if threads == 1 else (), (threads, 1, 1), filename="chains.c")
+        text = _chains_text(limits.language, dtype, chains)
+        if threads == 1:
+            text, defines = _LANES, (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
+        source = Source("chains", parameters, text, defines, (threads, 1, 1), filename="chains.c")
         program = load_program(device, source)
         rounds = _enough(device, lambda rounds, p=program: p.bind((groups, 1, 1), out, rounds, 0.5))  # type: ignore[misc]
         launch = program.bind((groups, 1, 1), out, rounds, 0.5)

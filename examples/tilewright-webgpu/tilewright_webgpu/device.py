@@ -24,6 +24,7 @@ from tilewright_webgpu.text import MAX_GROUPS, Values, module
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 _KEPT = 256  # pipelines that stay compiled though nobody holds them
+LLVMPIPE = 65535 - 1024  # Mesa's software renderer lets no thread take more turns of its loops, all of them together
 NARROW = ("bool", "int8", "int16", "uint8", "uint16", "int32", "uint32", "float16", "bfloat16", "float32", "complex64")
 
 
@@ -283,5 +284,5 @@ def _limits(info: Any, limits: dict[str, int], language: Wgsl) -> tw.Limits:
         compute_units=(os.cpu_count() or 1) if software else 16, subgroup=8 if software else 32, vector_nbytes=16,
         cache_nbytes=host.cache_nbytes() if software else (), memory_nbytes=host.memory_nbytes() if software else 0,
         allocation_nbytes=largest, dtypes=frozenset(dtypes), buffers=limits["max-storage-buffers-per-shader-stage"],
-        language=language,
+        iterations=LLVMPIPE if software and "llvmpipe" in info["vendor"] else 0, language=language,
     )  # fmt: skip
