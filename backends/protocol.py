@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from tilewright.backends.language import C, Language
+
 PROTOCOL_VERSION = 1
 
 
@@ -62,6 +64,9 @@ class Limits:
     allocation_nbytes: int  # largest single buffer
     dtypes: frozenset[str]
     matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
+    buffers: int = 0  # as many as one kernel may take
+    iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
+    language: Language = C  # in which sources are written for it: see language.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Fingerprint:
 class Parameter:
     """One kernel parameter. `access` is "in", "out" or "inout" for a buffer, "value" for a scalar.
 
-    A value's dtype is int64, float32 or float64.
+    A value's dtype is int64, float32 or float64, and int32 where that is the language's index.
     """
 
     name: str
@@ -94,7 +99,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A kernel as neutral C. The device puts its prelude, the `defines` and the signature in front.
+    """A kernel in the language of the device's limits, as a rule neutral C. The device puts its prelude, the `defines`
+    and the signature in front.
 
     `body` holds helper functions and then `KERNEL { ... }`; the device defines KERNEL as the whole signature
     made from `entry` and `parameters`. `group` is the number of threads per group along each of three axes,

@@ -96,7 +96,7 @@ def run_problem(
     sources = [device.allocate(array.nbytes + CANARY_NBYTES) for array in inputs]
     for buffer, array in zip(sources, inputs, strict=True):
         device.write(buffer, array.view(np.uint8).tobytes() + bytes(CANARY_NBYTES))  # what a read too far would find
-    program = load_program(device, kernel.render(problem, config))
+    program = load_program(device, kernel.render(problem, config, device.limits.language))
     program.bind(kernel.grid(problem, config), *buffers, *sources, *kernel.values(problem, config))()
     device.synchronize()
     wanted = reference(problem, inputs)

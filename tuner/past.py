@@ -54,7 +54,7 @@ class Past:
         name = candidate.name
         if name not in self._texts:
             try:
-                self._texts[name] = text_hash(self.problem, candidate)
+                self._texts[name] = text_hash(self.problem, candidate, self.device.limits.language)
             except Exception:  # whatever an old record asks of a kernel that has changed since; the worker says what
                 self._texts[name] = "?"
         return self._texts[name]

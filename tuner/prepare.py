@@ -11,6 +11,7 @@ from typing import Any
 
 from tilewright.backends.cache import has_program, load_program
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import (
     Argument,
     Buffer,
@@ -120,11 +121,11 @@ def default_candidate(problem: Problem, limits: Limits) -> Candidate | None:
     return None
 
 
-def text_hash(problem: Problem, candidate: Candidate) -> str:
+def text_hash(problem: Problem, candidate: Candidate, language: Language = C) -> str:
     """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor."""
     if candidate.kernel == VENDOR:
         return ""
-    source = kernels(problem)[candidate.kernel].render(problem, candidate.config)
+    source = kernels(problem)[candidate.kernel].render(problem, candidate.config, language)
     return hashlib.sha256(source.body.encode()).hexdigest()[:12]
 
 
@@ -151,7 +152,7 @@ def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -
     key = _text(problem, kernel, config, device)
     program = _loaded.get(key) if key is not None else None
     if program is None:
-        program = load_program(device, kernel.render(problem, config))
+        program = load_program(device, kernel.render(problem, config, device.limits.language))
         if key is not None:
             _loaded[key] = program
     return program
@@ -182,7 +183,7 @@ def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
         return True
     kernel = kernels(problem)[candidate.kernel]
     key = _text(problem, kernel, candidate.config, device)
-    return key in _loaded or has_program(device, kernel.render(problem, candidate.config))
+    return key in _loaded or has_program(device, kernel.render(problem, candidate.config, device.limits.language))
 
 
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:

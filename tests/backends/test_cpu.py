@@ -14,7 +14,7 @@ import pytest
 
 from tilewright.backends import cache, cpu_compiler, host
 from tilewright.backends.cpu import CpuDevice, discover
-from tilewright.backends.kit_sources import LOOP, download, scale, source, upload
+from tilewright.backends.kit_sources import download, loop, scale, source, upload
 from tilewright.backends.pool import Pool, size_class
 from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
 from tilewright.kernels.kit_ops import check_special, ops_for, ops_source
@@ -79,7 +79,7 @@ def test_flags_that_a_compiler_refuses_are_dropped(
 @pytest.mark.skipif(cpu_compiler.vector_math() < 2, reason="no libmvec of glibc 2.35 or later")
 @pytest.mark.parametrize("function", ["exp", "sin", "erf", "log1p"])
 def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
-    body = LOOP.format(f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
+    body = loop(cpu, f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
     binary = cpu.build(source(cpu, "vectors", "out float32 y, in float32 x, value int64 n", body))
     assert b"_ZGV" in binary and b"v_" + function.encode() + b"f" in binary
 
