@@ -225,7 +225,7 @@ def linspace(
     target = resolve(device)
     if integer(num, "linspace", "the number of samples") < 0:
         raise ValueError(f"linspace: the number of samples, {num}, must not be negative")
-    start, stop = (v.item() if getattr(v, "ndim", None) == 0 else v for v in (start, stop))
+    start, stop = (single(v) for v in (start, stop))
     name = default_float(target) if dtype is None else name_of(dtype, target)
     if dtype is None and (isinstance(start, complex) or isinstance(stop, complex)):
         name = "complex128"

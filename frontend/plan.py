@@ -220,8 +220,7 @@ def _native_plan(graph: Graph, device: Device, patient: bool) -> Plan:
     plan.patient = tuple(waiting)
     if len(slot) > len(graph.roots):
         last = {index: key for key, index in slot.items() if index not in kept}  # a slot taken over holds the last
-        places = {graph.number[key]: index for index, key in last.items() if key in graph.number}
-        plan.between = places
+        plan.between = {graph.number[key]: index for index, key in last.items() if key in graph.number}
     return plan
 
 

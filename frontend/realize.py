@@ -42,17 +42,17 @@ class Graph:
         stack = list(wanted)
         if len(stack) == 1 and stack[0].depth == 1:  # one op of leaves: what eager code evaluates all the time
             node = stack.pop()
-            row = [node.op, node.arg, node.shape, node.dtype]
+            places = []
             for s in node.src:
                 place = number.get(id(s))
                 if place is None:
                     place = number[id(s)] = len(rows)
                     order.append(s)
                     rows.append(_end_row(s, leaves, consts))
-                row.append(place)
+                places.append(place)
             number[id(node)] = len(rows)
             order.append(node)
-            rows.append(tuple(row))
+            rows.append((node.op, node.arg, node.shape, node.dtype, *places))
         while stack:  # sources first; those without sources are taken on the way, which this loop's speed hangs on
             node = stack[-1]
             key = id(node)

@@ -85,7 +85,7 @@ def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
 
 
 def _double(device: Device, function: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    body = LOOP.format(f"STORE(f64, y, i, {function}_f64(LOAD(f64, x, i)));")
+    body = loop(device, f"STORE(f64, y, i, {function}_f64(LOAD(f64, x, i)));")
     what = source(device, "doubles", "out float64 y, in float64 x, value int64 n", body, CHUNK=x.size)
     y = device.allocate(x.nbytes)
     device.load(device.build(what), what).bind((1, 1, 1), y, upload(device, x), x.size)()
