@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
-from tilewright.arguments import integer, integers, number
+from tilewright.arguments import integer, integers, number, single
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve
