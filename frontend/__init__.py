@@ -108,7 +108,7 @@ from tilewright.elementwise import (
 )
 from tilewright.evaluation import can_cast, eval, result_type
 from tilewright.explain import explain
-from tilewright.fallback import fallbacks
+from tilewright.backends.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
 from tilewright.late import LATE, late

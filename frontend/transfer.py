@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from math import prod
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import narrow, object_of, supported
-from tilewright.fallback import count
+from tilewright.backends.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
 from tilewright.realize import realize
@@ -147,6 +148,8 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
 
     A tuple of arrays gives a tuple of nodes.
     """
+    settle(nodes, device)
+    begin = perf_counter()
     arrays = [read(node, device) for node in nodes]
     try:
         with np.errstate(all="ignore"):
@@ -158,8 +161,8 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
     moved = sum(a.nbytes for a in arrays)
     parts = [np.asarray(part) for part in result] if isinstance(result, tuple) else [np.asarray(result)]
     moved += sum(p.nbytes for p in parts)
-    count(name, moved)
     back = tuple(upload(p, _name(p, device), device, name) for p in parts)
+    count(name, moved, perf_counter() - begin)
     return back if isinstance(result, tuple) else back[0]
 
 

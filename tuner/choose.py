@@ -64,7 +64,7 @@ def usable(record: Record, problem: Problem, device: Device, vendor: Candidate |
     """The record's candidate if it is valid for this problem on this device."""
     if record.kernel == VENDOR:
         return vendor
-    kernel = kernels(problem).get(record.kernel)
+    kernel = kernels(problem, device).get(record.kernel)
     if kernel is None or kernel.space(problem, device.limits).refusal(record.config) is not None:
         return None
     return Candidate(record.kernel, record.config)

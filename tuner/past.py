@@ -54,7 +54,7 @@ class Past:
         name = candidate.name
         if name not in self._texts:
             try:
-                self._texts[name] = text_hash(self.problem, candidate)
+                self._texts[name] = text_hash(self.problem, candidate, self.device)
             except Exception:  # whatever an old record asks of a kernel that has changed since; the worker says what
                 self._texts[name] = "?"
         return self._texts[name]
@@ -64,14 +64,14 @@ class Past:
         """Every valid config of every kernel of the problem's kind, by canonical name."""
         found = (
             Candidate(name, config)
-            for name, kernel in kernels(self.problem).items()
+            for name, kernel in kernels(self.problem, self.device).items()
             for config in islice(kernel.space(self.problem, self.device.limits), MOST)
         )
         return {c.name: c for c in found}
 
     def space_hash(self) -> str:
         """Changes when a kernel comes, goes, or gets other tunables."""
-        spaces = {n: k.space(self.problem, self.device.limits).choices for n, k in kernels(self.problem).items()}
+        spaces = {n: k.space(self.problem, self.device.limits).choices for n, k in kernels(self.problem, self.device).items()}
         data = [[name, [[k, list(v)] for k, v in choices.items()]] for name, choices in spaces.items()]
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]
 

@@ -1,0 +1,42 @@
+"""Three array libraries as devices of tilewright: PyTorch, dask and JAX. Nothing is compiled; each is one call of `wrap`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilewright.backends import wrap
+from tilewright.backends.protocol import Found
+
+
+def torch() -> list[Found]:
+    """PyTorch on the CPU, eager; array-api-compat gives it the standard's names."""
+    try:
+        import array_api_compat.torch as xp
+        import torch as library
+    except ImportError as error:
+        return [Found("torch", None, f"torch: {error}", "pip install torch array-api-compat")]
+    return [Found("torch", wrap(xp, name="torch", device="cpu", version=library.__version__))]
+
+
+def dask() -> list[Found]:
+    """dask.array, which computes when it is asked to, in chunks."""
+    try:
+        import array_api_compat.dask.array as xp
+    except ImportError as error:
+        return [Found("dask", None, f"dask: {error}", "pip install 'dask[array]' array-api-compat")]
+    return [Found("dask", wrap(xp, name="dask", finish=lambda x: x.persist()))]
+
+
+def jax() -> list[Found]:
+    """JAX on whatever it finds; its arrays cannot be written to, and tilewright does not ask for that."""
+    try:
+        import jax as library
+        import jax.numpy as xp
+    except ImportError as error:
+        return [Found("jax", None, f"jax: {error}", "pip install jax")]
+    library.config.update("jax_enable_x64", True)  # without it there are no 64-bit numbers
+
+    def wait(x: Any) -> Any:
+        return x.block_until_ready()
+
+    return [Found("jax", wrap(xp, name="jax", finish=wait, version=library.__version__))]
