@@ -18,6 +18,7 @@ import numpy as np
 
 from tilewright.backends import host
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
+from tilewright.backends.fallback import count
 from tilewright.backends.launching import SequentialReplay, check_range
 from tilewright.backends.protocol import (
     Buffer,
@@ -129,21 +130,39 @@ class WrappedDevice:
 
     def view(self, layout: Layout, buffer: Buffer) -> Library:
         """The elements of `buffer` in that layout; an axis of stride 0 may have any extent."""
-        return window(self.namespace, self._typed(buffer, layout.dtype), layout, self._array)
+        flat = self._typed(buffer, layout.dtype)
+        try:
+            return window(self.namespace, flat, layout, self._array)
+        except Exception:  # each library has errors of its own for what it lacks
+            begin, data = perf_counter(), np.ascontiguousarray(self._to_numpy(flat))
+            result = self._array(np.ascontiguousarray(window(np, data, layout, np.asarray)).reshape(layout.shape))
+            count("view", data.nbytes, perf_counter() - begin)
+            return result
 
     def store(self, layout: Layout, buffer: Buffer, array: Library) -> None:
         """Put an array, broadcast and cast as need be, where `layout` says; the rest of `buffer` stays."""
         xp, cell = self.namespace, buffer.handle
         values = xp.reshape(xp.broadcast_to(as_dtype(xp, array, layout.dtype), layout.shape), (-1,))
-        count = buffer.nbytes // DTYPES[layout.dtype].nbytes
-        if in_order(layout) and prod(layout.shape) == count:
-            rest = buffer.nbytes - count * DTYPES[layout.dtype].nbytes
-            cell.array, cell.dtype, cell.tail = values, layout.dtype, cell.tail[len(cell.tail) - rest :]
+        size = buffer.nbytes // DTYPES[layout.dtype].nbytes
+        if in_order(layout) and prod(layout.shape) == size:
+            rest = buffer.nbytes - size * DTYPES[layout.dtype].nbytes
+            cell.array, cell.dtype, cell.tail = values, layout.dtype, self._bytes(buffer)[buffer.nbytes - rest :] if rest else b""
         elif prod(layout.shape):
-            old, (hit, number) = self._typed(buffer, layout.dtype), element_numbers(layout, count)
-            cell.array = xp.where(self._array(hit), xp.take(values, self._array(number), axis=0), old)
+            cell.array = self._merged(self._typed(buffer, layout.dtype), values, *element_numbers(layout, size))
         if self._finish is not None:
             self._unfinished.append(weakref.ref(cell))
+
+    def _merged(self, old: Library, values: Library, hit: Any, number: Any) -> Library:
+        """`old` with `values[number]` where `hit`."""
+        try:
+            taken = self.namespace.take(values, self._array(number), axis=0)
+            return self.namespace.where(self._array(hit), taken, old)
+        except Exception:  # as above
+            begin = perf_counter()
+            new, data = (np.asarray(self._to_numpy(x)) for x in (values, old))
+            result = self._array(np.where(hit, new[number], data))
+            count("store", data.nbytes + new.nbytes, perf_counter() - begin)
+            return result
 
     def scope(self) -> AbstractContextManager[Any]:
         """Nothing to set up: every array says where it is."""
@@ -206,8 +225,8 @@ def wrap(
     Every op runs by the library's function of that name; what it lacks or refuses runs on the host, and is counted.
     `device` goes to the library's asarray. Of `dtypes` those are claimed that the library keeps as they are.
     `to_numpy(array)` brings elements to the host. `finish(array)` is for libraries that compute later: it waits for the
-    values, or asks for them, and returns the array that has them. `on_host` names ops of the op table for which the
-    library's answers are not the array API's: `tilewright certify` finds out which.
+    values, or asks for them, and returns the array that has them. `on_host` names ops of the op table ("mod", or "mod
+    float32" for one dtype) for which the library's answers are not the array API's: `tilewright certify` tells which.
     """
     version = version or str(getattr(sys.modules[namespace.__name__.partition(".")[0]], "__version__", ""))
     return WrappedDevice(namespace, name, device, dtypes, to_numpy, finish, on_host, version)

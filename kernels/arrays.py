@@ -53,11 +53,13 @@ def function_of(xp: Any, op: str, kind: str) -> Callable[..., Library] | None:
     """The library's function for an op of the table, or "reduce sum" and the like, of operands of that dtype kind."""
     name = _OF_BOOLEANS.get(op, op.removeprefix("reduce ")) if kind == "b" else op.removeprefix("reduce ")
     name = name if op.startswith("reduce ") else _RENAMED.get(name, name)
+    if op == "floordiv" and kind == "f":  # of infinities libraries give what NumPy does, the standard wants a / b
+        return lambda a, b: xp.where(xp.isinf(a) | xp.isinf(b), xp.divide(a, b), xp.floor_divide(a, b))
     return getattr(xp, name, None) or getattr(xp, _NUMPYS.get(name, name), None)
 
 
 _refused: WeakKeyDictionary[Device, set[tuple[str, str]]] = WeakKeyDictionary()
-"""Ops and dtypes that a device's library was seen to lack."""
+"""Ops and dtypes that a device's library was seen to lack, or is said to (`on_host`)."""
 
 
 class _Run:
@@ -66,7 +68,11 @@ class _Run:
     def __init__(self, problem: Problem, device: Any, buffers: Sequence[Argument], scalars: Sequence[Argument]) -> None:
         self.problem, self.device, self.xp = problem, device, device.namespace
         self.buffers, self.scalars = buffers, scalars
-        self.refused = _refused.setdefault(device, set())
+        self.refused = _refused.get(device)
+        if self.refused is None:
+            named = (entry.partition(" ")[::2] for entry in getattr(device, "on_host", ()))
+            found = {(op, dtype) for op, given in named for dtype in ([given] if given else DTYPES)}
+            self.refused = _refused.setdefault(device, found)
 
     def __call__(self) -> None:
         values: dict[int, Library] = {}
@@ -149,7 +155,7 @@ class _Run:
         self, op: str, dtype: str, native: Callable[..., Any] | None, host: Callable[..., Any], *arrays: Library
     ) -> Library:
         """By the library, or where that has no such function, or refuses these arrays, by NumPy on the host."""
-        if native is not None and op not in getattr(self.device, "on_host", ()) and (op, dtype) not in self.refused:
+        if native is not None and (op, dtype) not in self.refused:
             try:
                 return self.cast(native(*arrays), dtype)
             except (TilewrightError, MemoryError):
