@@ -9,7 +9,7 @@ from itertools import islice
 
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
-from tilewright.tuner.prepare import Candidate, default_candidate, kernels, text_hash, vendor_candidate
+from tilewright.tuner.prepare import Candidate, default_candidate, kernels, natives, text_hash, vendor_candidate
 from tilewright.tuner.records import POLICY, Record, differs
 from tilewright.tuner.store import Store
 
@@ -91,8 +91,9 @@ class Past:
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted
 
     def first(self) -> list[Candidate]:
-        """What to measure before any search: vendor, default, winners that no longer hold as they are, neighbours'."""
+        """What to measure before any search: vendor, default, native ops, winners that no longer hold as they are, neighbours'."""
         first = [c for c in (self.vendor, self.default) if c is not None]
+        first += [Candidate(native.name) for native in natives(self.problem, self.device)]
         again = sorted((r for r in self._stale if r.status == "ok"), key=lambda r: r.seconds)[:FEW]
         again += self._store.nearest(self.problem, self.device.fingerprint)[:2]
         first += [self.candidates[r.name] for r in again if r.name in self.candidates]

@@ -108,9 +108,34 @@ class Prepared:
         )
 
 
+registered: dict[tuple[str, str, str], tuple[Ready, Any]] = {}
+"""Native ops by kind, device (or backend) and name, with what `natives` knows of them."""
+
+
+def natives(problem: Problem, device: Device, trusted: bool = False) -> list[Ready]:
+    """The native ops that take the problem on the device; if `trusted`, those alone that need no measurement."""
+    places = (device.name, device.name.partition(":")[0])
+    return [
+        kernel
+        for (kind, where, _), (kernel, reference) in registered.items()
+        if kind == problem.kind and where in places and (reference.trusted or not trusted)
+        and _takes(kernel, problem, device)
+    ]  # fmt: skip
+
+
+def _takes(kernel: Ready, problem: Problem, device: Device) -> bool:
+    try:
+        return kernel.make(problem, device) is not None
+    except Exception:  # when it is measured the same happens, and is written down with its reason
+        return True
+
+
 def kernels(problem: Problem, device: Device) -> dict[str, Kernel]:
-    """The kernels for the problem's kind on the device by name."""
-    return {kernel.name: kernel for kernel in kernels_for(problem.kind, device.limits)}
+    """The kernels for the problem's kind on the device by name, native ops that take it included."""
+    found: list[Kernel] = [*kernels_for(problem.kind, device.limits)]
+    if registered:
+        found += natives(problem, device)
+    return {kernel.name: kernel for kernel in found}
 
 
 def default_candidate(problem: Problem, limits: Limits) -> Candidate | None:
