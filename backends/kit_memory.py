@@ -138,7 +138,9 @@ def buffers_are_freed(device: Device) -> None:
         broken("a buffer that nobody refers to is still held by the device")
 
 
-@memory.check("A launch keeps its buffers alive, and memory that is handed out again disturbs no launch before it.", TEXT)
+@memory.check(
+    "A launch keeps its buffers alive, and memory that is handed out again disturbs no launch before it.", TEXT
+)
 def no_use_after_free(device: Device) -> None:
     x = np.arange(10_000, dtype=np.float32)
     target = device.allocate(x.nbytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -49,11 +50,11 @@ def _slices(layout: Layout, count: int) -> tuple[Any, ...] | None:
     axes = [a for a, (e, s) in enumerate(zip(layout.shape, layout.strides, strict=True)) if e != 1 and s != 0]
     axes.sort(key=lambda a: -abs(layout.strides[a]))
     units = [abs(layout.strides[a]) for a in axes] + [1]
-    if any(a % b for a, b in zip(units, units[1:], strict=False)) or not axes:
+    if any(a % b for a, b in pairwise(units)) or not axes:
         return None
     lowest = layout.offset + sum(min(layout.strides[a], 0) * (layout.shape[a] - 1) for a in axes)
     used = count // units[0] * units[0]
-    base = (used // units[0], *(a // b for a, b in zip(units, units[1:], strict=False)))
+    base = (used // units[0], *(a // b for a, b in pairwise(units)))
     slices, rest = [], lowest
     for a, unit, places in zip([*axes, None], units, base, strict=True):
         digit, rest = divmod(rest, unit)
@@ -78,7 +79,7 @@ def _numbers(layout: Layout) -> np.ndarray[Any, Any]:
 
 @lru_cache(64)
 def element_numbers(layout: Layout, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For each of `count` elements whether the layout covers it, and which of the layout's elements, in order, it is."""
+    """For each of `count` elements whether the layout covers it, and which of the layout's, in order, it is."""
     places = _numbers(Layout("", layout.shape, layout.strides, layout.offset)).reshape(-1)
     hit, number = np.zeros(count, bool), np.zeros(count, np.int64)
     hit[places], number[places] = True, np.arange(places.size)

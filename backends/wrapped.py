@@ -1,7 +1,7 @@
 """A device made of an array library: `wrap` a namespace that speaks the array API or NumPy, and nothing is compiled.
 
-A buffer holds one flat array of the library. Arrays are never written in place, so that libraries without writing (JAX),
-lazy ones (dask) and eager ones (NumPy, PyTorch) are all the same here: a store makes a new flat array.
+A buffer holds one flat array of the library. Arrays are never written in place, so that libraries without writing
+(JAX), lazy ones (dask) and eager ones (NumPy, PyTorch) are all the same here: a store makes a new flat array.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ class WrappedDevice:
         size = buffer.nbytes // DTYPES[layout.dtype].nbytes
         if in_order(layout) and prod(layout.shape) == size:
             rest = buffer.nbytes - size * DTYPES[layout.dtype].nbytes
-            cell.array, cell.dtype, cell.tail = values, layout.dtype, self._bytes(buffer)[buffer.nbytes - rest :] if rest else b""
+            cell.tail = self._bytes(buffer)[-rest:] if rest else b""
+            cell.array, cell.dtype = values, layout.dtype
         elif prod(layout.shape):
             cell.array = self._merged(self._typed(buffer, layout.dtype), values, *element_numbers(layout, size))
         if self._finish is not None:
@@ -225,8 +226,9 @@ def wrap(
     Every op runs by the library's function of that name; what it lacks or refuses runs on the host, and is counted.
     `device` goes to the library's asarray. Of `dtypes` those are claimed that the library keeps as they are.
     `to_numpy(array)` brings elements to the host. `finish(array)` is for libraries that compute later: it waits for the
-    values, or asks for them, and returns the array that has them. `on_host` names ops of the op table ("mod", or "mod
-    float32" for one dtype) for which the library's answers are not the array API's: `tilewright certify` tells which.
+    values, or asks for them, and returns the array that has them. `on_host` names ops ("mod", or "mod float32" for one
+    dtype) and functions ("cholesky") for which the library's answers are not the array API's: `tilewright certify`
+    tells which.
     """
     version = version or str(getattr(sys.modules[namespace.__name__.partition(".")[0]], "__version__", ""))
     return WrappedDevice(namespace, name, device, dtypes, to_numpy, finish, on_host, version)

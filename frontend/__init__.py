@@ -13,6 +13,7 @@ from typing import Any
 
 from tilewright import fft, linalg
 from tilewright.array import Array
+from tilewright.backends.fallback import fallbacks
 from tilewright.creation import (
     arange,
     array,
@@ -108,7 +109,6 @@ from tilewright.elementwise import (
 )
 from tilewright.evaluation import can_cast, eval, result_type
 from tilewright.explain import explain
-from tilewright.backends.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
 from tilewright.late import LATE, late

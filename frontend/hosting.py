@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import can_cast_names, name_of, narrow, supported
-from tilewright.backends.fallback import count
 from tilewright.operators import Cell, Recorded, keeps_its_type
 from tilewright.transfer import read, settle, upload
 

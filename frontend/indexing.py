@@ -11,9 +11,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
-from tilewright.backends.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import is_traced
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tilewright.array import Array, wrap
+from tilewright.backends.fallback import count
 from tilewright.creation import asarray, astype
 from tilewright.dtypes import KINDS, object_of
-from tilewright.backends.fallback import count
 from tilewright.operators import apply
 from tilewright.transfer import HostArray
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import narrow, object_of, supported
-from tilewright.backends.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
+from tilewright.library import by_library
 from tilewright.realize import realize
 from tilewright.views import row_major
 
@@ -144,11 +145,14 @@ def strided(data: HostArray, view: View, writable: bool) -> HostArray:
 
 
 def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device: Device) -> Any:
-    """`function` of the NumPy values of `nodes`, its arrays brought back to `device` as nodes. Counted under `name`.
+    """`function`, of NumPy's functions, of the values of `nodes`; its arrays come as nodes, a tuple of them as a tuple.
 
-    A tuple of arrays gives a tuple of nodes.
+    By the device's own library where it has one that can; else by NumPy on the host, counted under `name`.
     """
     settle(nodes, device)
+    found = by_library(name, function, nodes, device)
+    if found is not None:
+        return found
     begin = perf_counter()
     arrays = [read(node, device) for node in nodes]
     try:

@@ -17,7 +17,6 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
 """The kernels for each kind of problem, the preferred one first."""
 
 
-
 def kernels_for(kind: str, limits: Limits) -> tuple[Kernel, ...]:
     """Those among which a device with these limits chooses: all, or where it compiles nothing, ops on its arrays."""
     return KERNELS[kind] if limits.compiles else (ARRAYS,)

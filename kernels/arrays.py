@@ -62,17 +62,18 @@ _refused: WeakKeyDictionary[Device, set[tuple[str, str]]] = WeakKeyDictionary()
 """Ops and dtypes that a device's library was seen to lack, or is said to (`on_host`)."""
 
 
+def _doubted(device: Any) -> set[tuple[str, str]]:
+    named = (entry.partition(" ")[::2] for entry in getattr(device, "on_host", ()))
+    return {(op, dtype) for op, given in named for dtype in ([given] if given else DTYPES)}
+
+
 class _Run:
     """One problem computed once, of the arrays in `buffers`: outputs, then inputs."""
 
     def __init__(self, problem: Problem, device: Any, buffers: Sequence[Argument], scalars: Sequence[Argument]) -> None:
         self.problem, self.device, self.xp = problem, device, device.namespace
         self.buffers, self.scalars = buffers, scalars
-        self.refused = _refused.get(device)
-        if self.refused is None:
-            named = (entry.partition(" ")[::2] for entry in getattr(device, "on_host", ()))
-            found = {(op, dtype) for op, given in named for dtype in ([given] if given else DTYPES)}
-            self.refused = _refused.setdefault(device, found)
+        self.refused = _refused.get(device) or _refused.setdefault(device, _doubted(device))
 
     def __call__(self) -> None:
         values: dict[int, Library] = {}
@@ -116,7 +117,8 @@ class _Run:
         if len(node.shape) == len(space):
             source = [lift(v, s, space) for v, s in zip(source, node.src, strict=True)]
         operand_dtype = DTYPES[node.src[-1].dtype]
-        return self.call(node.op, dtype, function_of(self.xp, node.op, operand_dtype.kind), OPS[node.op].oracle, *source)
+        native = function_of(self.xp, node.op, operand_dtype.kind)
+        return self.call(node.op, dtype, native, OPS[node.op].oracle, *source)
 
     def input(self, k: int) -> Any:
         return self.buffers[len(self.problem.outputs) + k]
@@ -205,7 +207,7 @@ class _Launch:
         self._buffers = len(problem.outputs) + len(problem.inputs)
 
     def __call__(self) -> None:
-        with self._device.scope():  # type: ignore[attr-defined]
+        with np.errstate(all="ignore"), self._device.scope():  # type: ignore[attr-defined]
             _Run(self._problem, self._device, self._arguments[: self._buffers], self._arguments[self._buffers :])()
 
     def set(self, index: int, argument: Argument) -> None:

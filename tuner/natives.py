@@ -77,8 +77,8 @@ def _module(candidate: Any) -> str:
     path = getattr(module, "__file__", None)
     if path is None:
         raise ValueError(
-            f"register: {candidate.__name__} was typed in, and is measured in another process, which cannot see it; put "
-            "it into a file"
+            f"register: {candidate.__name__} was typed in, and the process that measures it cannot see it; put it into "
+            "a file"
         )
     return str(Path(path).resolve())
 

@@ -71,7 +71,8 @@ class Past:
 
     def space_hash(self) -> str:
         """Changes when a kernel comes, goes, or gets other tunables."""
-        spaces = {n: k.space(self.problem, self.device.limits).choices for n, k in kernels(self.problem, self.device).items()}
+        found = kernels(self.problem, self.device)
+        spaces = {name: kernel.space(self.problem, self.device.limits).choices for name, kernel in found.items()}
         data = [[name, [[k, list(v)] for k, v in choices.items()]] for name, choices in spaces.items()]
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]
 
@@ -91,7 +92,7 @@ class Past:
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted
 
     def first(self) -> list[Candidate]:
-        """What to measure before any search: vendor, default, native ops, winners that no longer hold as they are, neighbours'."""
+        """What to measure before any search: vendor, default, native ops, winners that hold no longer, neighbours'."""
         first = [c for c in (self.vendor, self.default) if c is not None]
         first += [Candidate(native.name) for native in natives(self.problem, self.device)]
         again = sorted((r for r in self._stale if r.status == "ok"), key=lambda r: r.seconds)[:FEW]

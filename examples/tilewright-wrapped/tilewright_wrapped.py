@@ -1,4 +1,4 @@
-"""Three array libraries as devices of tilewright: PyTorch, dask and JAX. Nothing is compiled; each is one call of `wrap`."""
+"""Three array libraries as devices of tilewright, by one call of `wrap` each: PyTorch, dask and JAX."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from tilewright.backends.protocol import Found
 
 TORCH_ON_HOST = ("mod float32", "mod float64", "sinh float64", "cosh float64", "add complex64", "add complex128",
                  "sub complex64", "sub complex128")  # fmt: skip
-"""Where PyTorch's answers are not IEEE's, as `tilewright certify torch` has found: 1 % 4e-45 is NaN, 1 + inf i is too."""
+"""Where PyTorch's answers are not IEEE's, as `tilewright certify torch` found: 1 % 4e-45 is NaN, 0 + inf i as well."""
 
-DASK_ON_HOST = ("pow int8", "pow int16", "pow int32", "pow int64")
-"""Negative powers are refused, but only when the result is read, where it is too late for the host to step in."""
+DASK_ON_HOST = ("pow int8", "pow int16", "pow int32", "pow int64", "cholesky")
+"""Negative powers are refused, but only when the result is read, where it is too late for the host to step in; and
+its cholesky gives the upper triangle, the standard's the lower."""
 
 
 def torch() -> list[Found]:

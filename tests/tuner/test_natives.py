@@ -99,7 +99,7 @@ def test_an_op_of_a_script_is_found_by_the_worker(cpu, tmp_path):
         "from tilewright.backends.registry import get_device\nfrom tilewright.tuner.tune_problem import tune\n"
         "def mine(problem, device):\n    return natives.fast(problem, device)\n"
         "tw.register('map', 'cpu', mine)\n"
-        f"print(tune(double({BIG}), get_device('cpu'), budget=2.0).best.kernel)\n"  # not guarded: the worker runs it too
-    )
+        f"print(tune(double({BIG}), get_device('cpu'), budget=2.0).best.kernel)\n"
+    )  # not guarded: the worker runs it too
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.stdout.strip() == "mine", done.stdout + done.stderr
