@@ -6,6 +6,7 @@ A buffer holds one flat array of the library. Arrays are never written in place,
 
 from __future__ import annotations
 
+import platform
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +63,7 @@ class WrappedDevice:
         self._unfinished: list[weakref.ref[Cell]] = []
         claimed = frozenset(d for d in dtypes if self._has(d))
         self.limits = _limits(claimed)
-        place = "" if device is None else str(device)
+        place = platform.machine() if device is None else str(device)
         versions = (("library", f"{namespace.__name__} {version}".strip()), ("numpy", np.__version__))
         self.fingerprint = Fingerprint(
             name.partition(":")[0], host.cpu_vendor(), host.cpu_model(), place, host.isa(), host.threads(), "", "", "",
