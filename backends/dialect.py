@@ -25,7 +25,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
                conj_Z abs_Z where_Z eq_Z isnan_Z isinf_Z isfinite_Z
     philox below_T normal_T   random numbers, the same on every device: see prelude_random.h
     INF_T NAN_T MIN_T MAX_T   constants of the compute types     as_u32(x) as_f32(u)   the same bits
-    OWN_MATH   which float32 functions are prelude_math.h's (see there)
+    OWN_MATH OWN_MATH_64   which float32 and float64 functions are prelude_math.h's (see there)
     HAS_F64    1 where f64 exists, else 0
     LAUNCH_WORK   may be among the defines: about how many operations a launch takes, an expression of the parameters;
                a CPU does small ones on the caller's thread

@@ -21,7 +21,7 @@ from tilewright.backends.kit import (
     expect_equal,
     expect_raises,
 )
-from tilewright.backends.kit_sources import LOOP, download, groups, scale, source, upload
+from tilewright.backends.kit_sources import download, groups, loop, scale, source, upload
 from tilewright.backends.protocol import Buffer, Device, Found, LaunchError, OutOfMemory
 from tilewright.backends.roundtrip import roundtrip
 from tilewright.backends.vet import trouble as trouble_with
@@ -214,8 +214,10 @@ def beyond_2_gib(device: Device) -> Facts:
     places = sorted({near_end, (1 << 31) + 64, near_end % (1 << 31), near_end % (1 << 32), 64})
     for place in places:
         device.write(buffer, bytes(64), place)
-    body = "if (LOCAL(0) == 0) { for (i64 k = 0; k < 64; k++) STORE(u8, y, row * step + rest + k, k + 1); }"
-    what = source(device, "far", "inout uint8 y, value int64 row, value int64 step, value int64 rest", body)
+    say = device.limits.language
+    store = say.store("uint8", "y", "row * step + rest + k", say.convert("(k + 1)", say.index, "uint8"))
+    body = "if (LOCAL(0) == 0) {\n" + say.loop("k", "0", "64", store) + "}\n"
+    what = source(device, "far", "inout uint8 y, value index row, value index step, value index rest", body)
     program, pattern = load_program(device, what), bytes(range(1, 65))
     for place in (near_end, (1 << 31) + 64):
         program.bind((1, 1, 1), buffer, place >> 16, 1 << 16, place & 0xFFFF)()
@@ -233,8 +235,9 @@ def beyond_2_gib(device: Device) -> Facts:
 )
 def order(device: Device) -> None:
     x = np.arange(3000, dtype=np.float32)
-    body = LOOP.format("STORE(f32, y, i, LOAD(f32, x, i) + 1);")
-    what = source(device, "plus_one", "out float32 y, in float32 x, value int64 n", body)
+    say = device.limits.language
+    body = loop(device, say.store("float32", "y", "i", f"{say.load('float32', 'x', 'i')} + 1"))
+    what = source(device, "plus_one", "out float32 y, in float32 x, value index n", body)
     program, one, two = load_program(device, what), upload(device, x), upload(device, np.zeros_like(x))
     forward, back = program.bind(groups(x.size), two, one, x.size), program.bind(groups(x.size), one, two, x.size)
     for turn in range(16):

@@ -11,9 +11,9 @@ from tilewright.backends.cache import load_program
 from tilewright.backends.kit import TEXT, Capability, Tier, broken, expect_equal, expect_raises
 from tilewright.backends.kit_sources import (
     CHUNK,
-    LOOP,
     download,
     groups,
+    loop,
     run,
     scale,
     source,
@@ -25,18 +25,18 @@ from tilewright.backends.protocol import CompileError, Device, LaunchError, Layo
 
 programs = Tier("runtime", "memory, programs and launches", TEXT)
 
+WIDE = Capability("int64", lambda device: "int64" in device.limits.dtypes)
 GROUPS = Capability("groups of several threads", lambda device: device.limits.threads_per_group > 1)
 GRIDS = ((1, 1, 1), (7, 1, 1), (3, 5, 2), (1, 4, 1), (1, 1, 9), (4099, 1, 1))
 
 
 @programs.check("Every group of a grid runs exactly once, along each of three axes.")
 def every_group_runs_once(device: Device) -> None:
-    body = """
-    if (LOCAL(0) == 0) {
-        const i64 at = GROUP(0) + wide * (GROUP(1) + high * GROUP(2));
-        STORE(i32, y, at, LOAD(i32, y, at) + 1);
-    }"""
-    what = source(device, "visits", "inout int32 y, value int64 wide, value int64 high", body)
+    say = device.limits.language
+    one_more = say.store("int32", "y", "at", f"{say.load('int32', 'y', 'at')} + 1")
+    visit = say.let(at="GROUP(0) + wide * (GROUP(1) + high * GROUP(2))") + one_more
+    body = f"if (LOCAL(0) == 0) {{\n{visit}}}\n"
+    what = source(device, "visits", "inout int32 y, value index wide, value index high", body)
     program = load_program(device, what)
     for grid in GRIDS:
         count = grid[0] * grid[1] * grid[2]
@@ -60,18 +60,17 @@ def last_elements(device: Device) -> None:
 
 @programs.check("Threads of a group meet at a barrier and see what the others put into shared memory.", GROUPS)
 def groups_share(device: Device) -> None:
-    body = """
-    SHARED(f32, held, CHUNK);
-    SHARED(f32, sums, THREADS);
-    const i64 base = GROUP(0) * CHUNK;
-    FOR_EACH(i, 0, CHUNK) { held[i] = LOAD(f32, x, base + i); }
-    BARRIER();
-    f32 sum = 0;
-    FOR_EACH(i, 0, CHUNK) { STORE(f32, y, base + i, held[CHUNK - 1 - i]); sum += held[i]; }
-    GROUP_REDUCE(f32, ADD, sum, sums);
-    if (LOCAL(0) == LOCAL_SIZE(0) - 1) { STORE(f32, z, GROUP(0), sum); }"""
-    parameters, count = "out float32 y, out float32 z, in float32 x, value int64 n", 9
-    what = source(device, "shared", parameters, body, "#define ADD(a, b) ((a) + (b))", THREADS=threads(device))
+    say, dtype = device.limits.language, "float32"
+    shared = say.shared(dtype, "held", "CHUNK") + say.shared(dtype, "sums", "THREADS")
+    body = say.let(base="GROUP(0) * CHUNK")
+    body += say.each("i", "0", "CHUNK", f"held[i] = {say.load(dtype, 'x', 'base + i')};\n") + "BARRIER();\n"
+    turned = say.store(dtype, "y", "base + i", "held[CHUNK - 1 - i]")
+    body += say.variable(dtype, "sum", "0") + say.each("i", "0", "CHUNK", f"{turned}sum += held[i];\n")
+    body += say.group_reduce(dtype, "ADD", "sum", "sums")
+    body += f"if (LOCAL(0) == LOCAL_SIZE(0) - 1) {{\n{say.store(dtype, 'z', 'GROUP(0)', 'sum')}}}\n"
+    parameters, count = "out float32 y, out float32 z, in float32 x, value index n", 9
+    add = say.combiner("ADD", dtype, "((a) + (b))")
+    what = source(device, "reversed", parameters, body, shared, add, THREADS=threads(device))
     x = (np.arange(count * CHUNK) % 97).astype(np.float32)
     y, z = run(device, what, [(x.size, np.float32), (count, np.float32)], [x], x.size)
     rows = x.reshape(count, CHUNK)
@@ -105,10 +104,11 @@ def arguments_are_replaced(device: Device) -> None:
     expect_equal(download(device, second, np.float32), np.where(np.arange(500) < 400, -x, 0), "the target after set()")
 
 
-@programs.check("Values reach a kernel as they are: all 64 bits of an integer, floats rounded, -0 and infinity.")
+@programs.check("Values reach a kernel as they are: all 64 bits of an integer, floats rounded, -0 and infinity.", WIDE)
 def values_arrive_whole(device: Device) -> None:
-    body = LOOP.format("STORE(i64, out0, i, whole); STORE(f32, out1, i, single);")
-    outputs, values = "out int64 out0, out float32 out1", "value int64 whole, value float32 single, value int64 n"
+    say = device.limits.language
+    body = loop(device, say.store("int64", "out0", "i", "whole") + say.store("float32", "out1", "i", "single"))
+    outputs, values = "out int64 out0, out float32 out1", "value int64 whole, value float32 single, value index n"
     what = source(device, "values", f"{outputs}, {values}", body)
     for whole, single in [(-(2**63), 0.1), (2**63 - 1, float("inf")), (-1, 1e39), (2**40 + 7, -1e39), (True, -0.0)]:
         a, b = run(device, what, [(4, np.int64), (4, np.float32)], [], 4, whole, single)
@@ -154,10 +154,8 @@ def capture(device: Device) -> None:
 @programs.check("Programs are told apart by their whole text and defines, not by their name.")
 def programs_of_one_name(device: Device) -> None:
     first = scale(device)
-    body = LOOP.format("STORE(f32, y, i, a * LOAD(f32, x, i) + 7);")
-    other = source(device, "scale", "out float32 y, in float32 x, value float32 a, value int64 n", body)
-    times = first.body.replace("a * LOAD", "FACTOR * a * LOAD")
-    five, ten = (replace(first, body=times, defines=(*first.defines, ("FACTOR", k))) for k in (5, 10))
+    other, times = scale(device, plus=" + 7"), scale(device, "FACTOR * a")
+    five, ten = (replace(times, defines=(*times.defines, ("FACTOR", k))) for k in (5, 10))
     x = np.arange(300, dtype=np.float32)
     for what, factor, plus in ((first, 2, 0), (other, 2, 7), (five, 10, 0), (ten, 20, 0), (first, 2, 0)):
         y, program = device.allocate(x.nbytes), device.load(device.build(what), what)

@@ -12,13 +12,19 @@ from tilewright.backends.protocol import Buffer, Device, Parameter, Source
 CHUNK = 256
 
 
-def source(device: Device, entry: str, parameters: str, body: str, helpers: str = "", **defines: int | str) -> Source:
-    """A source from "access dtype name, ..."; each group does CHUNK elements from `begin` to `end`, of n."""
-    typed = [text.split() for text in parameters.split(",")]
+def source(
+    device: Device, entry: str, parameters: str, body: str, shared: str = "", helpers: str = "", **defines: int | str
+) -> Source:
+    """A source from "access dtype name, ...", with "index" for the dtype of the language's indices.
+
+    Each group does CHUNK elements from `begin` to `end`, of n.
+    """
+    language = device.limits.language
+    typed = [text.replace(" index ", f" {language.index} ").split() for text in parameters.split(",")]
     return Source(
         entry,
         tuple(Parameter(name, dtype, access) for access, dtype, name in typed),
-        f"{helpers}\nKERNEL {{\n{body}\n}}\n",
+        helpers + language.kernel(body, shared),
         (("CHUNK", CHUNK), *defines.items()),
         (threads(device), 1, 1),
         filename=f"{entry}.c",
@@ -31,29 +37,47 @@ def threads(device: Device) -> int:
     return 1 << most.bit_length() - 1
 
 
-LOOP = """
-    const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;
-    FOR_EACH(i, begin, end) {{
-        {0}
-    }}"""
+def loop(device: Device, body: str) -> str:
+    """`body` for every i of the group's elements."""
+    say = device.limits.language
+    return chunk(device) + say.each("i", "begin", "end", body)
 
 
-def scale(device: Device) -> Source:
-    """y = a * x for n float32."""
-    body = LOOP.format("STORE(f32, y, i, a * LOAD(f32, x, i));")
-    return source(device, "scale", "out float32 y, in float32 x, value float32 a, value int64 n", body)
+def chunk(device: Device) -> str:
+    """Declarations of `begin` and `end`, the group's elements."""
+    say = device.limits.language
+    end = say.choose("begin + CHUNK < n", "begin + CHUNK", "n")
+    return say.let(begin="GROUP(0) * CHUNK") + say.let(end=end)
+
+
+def scale(device: Device, times: str = "a", plus: str = "") -> Source:
+    """y = times * x plus, for n float32."""
+    say = device.limits.language
+    body = loop(device, say.store("float32", "y", "i", f"{times} * {say.load('float32', 'x', 'i')}{plus}"))
+    return source(device, "scale", "out float32 y, in float32 x, value float32 a, value index n", body)
 
 
 def square_plus(device: Device) -> Source:
     """y = y * y + 1 for n float32."""
-    body = LOOP.format("STORE(f32, y, i, LOAD(f32, y, i) * LOAD(f32, y, i) + 1);")
-    return source(device, "square_plus", "inout float32 y, value int64 n", body)
+    say = device.limits.language
+    y = say.load("float32", "y", "i")
+    body = loop(device, say.store("float32", "y", "i", f"{y} * {y} + 1"))
+    return source(device, "square_plus", "inout float32 y, value index n", body)
 
 
 def busy(device: Device) -> Source:
     """y = x after `turns` dependent steps each, n float32: work that grows with `turns`."""
-    body = LOOP.format("f32 v = x[i]; for (i64 k = 0; k < turns; k++) v = sin_f32(v) + 1; STORE(f32, y, i, v);")
-    return source(device, "busy", "out float32 y, in float32 x, value int64 turns, value int64 n", body)
+    say = device.limits.language
+    text = say.variable("float32", "v", say.load("float32", "x", "i"))
+    text += say.loop("k", "0", "turns", "v = sin_f32(v) + 1;\n") + say.store("float32", "y", "i", "v")
+    return source(device, "busy", "out float32 y, in float32 x, value index turns, value index n", loop(device, text))
+
+
+def counted(device: Device) -> Source:
+    """y = y + 1 for n int32."""
+    say = device.limits.language
+    body = loop(device, say.store("int32", "y", "i", f"{say.load('int32', 'y', 'i')} + 1"))
+    return source(device, "counted", "inout int32 y, value index n", body)
 
 
 def groups(n: int) -> tuple[int, int, int]:

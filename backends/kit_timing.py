@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.backends.cache import load_program
 from tilewright.backends.kit import TEXT, Facts, Tier, broken
-from tilewright.backends.kit_sources import LOOP, busy, download, groups, source, upload
+from tilewright.backends.kit_sources import busy, counted, download, groups, upload
 from tilewright.backends.protocol import Device, Launch
 
 timing = Tier("timing", "the clock that the tuner believes", TEXT)
@@ -53,10 +53,8 @@ def positive(device: Device) -> Facts:
 
 @timing.check("time() runs the launch at least as often as it gives times.")
 def runs_what_it_times(device: Device) -> None:
-    body = LOOP.format("STORE(i32, y, i, LOAD(i32, y, i) + 1);")
-    what = source(device, "counted", "inout int32 y, value int64 n", body)
     counts = upload(device, np.zeros(8, np.int32))
-    launch = load_program(device, what).bind(groups(8), counts, 8)
+    launch = load_program(device, counted(device)).bind(groups(8), counts, 8)
     device.time(launch, 5)
     least = int(download(device, counts, np.int32).min())
     if least < 5:

@@ -10,6 +10,7 @@ from typing import Any
 from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter
 
 _PACK: dict[str, Callable[..., bytes]] = {
+    "int32": struct.Struct("=i").pack,
     "int64": struct.Struct("=q").pack,
     "float32": struct.Struct("=f").pack,
     "float64": struct.Struct("=d").pack,

@@ -17,6 +17,7 @@ typedef u16 bf16;
 #define CPU_GROUPS 1
 #define SMALL_WORK (1L << 17) /* operations, some 20 microseconds of one core */
 #define OWN_MATH (VECTOR_MATH >= 2 ? 1 : 2)
+#define OWN_MATH_64 (VECTOR_MATH >= 1)
 #define GLOBAL
 #define ALIGNED(nbytes) /* a host array of complex numbers is aligned as its parts are */
 #define DEVICE static inline __attribute__((always_inline)) /* a call left in a loop would keep it scalar */
@@ -42,6 +43,8 @@ typedef u16 bf16;
 #define INF_f64 __builtin_inf()
 #define NAN_f32 __builtin_nanf("")
 #define NAN_f64 __builtin_nan("")
+DEVICE u64 as_u64(f64 x) { union { f64 f; u64 u; } both = {x}; return both.u; }
+DEVICE f64 as_f64(u64 x) { union { u64 u; f64 f; } both = {x}; return both.f; }
 DEVICE u32 as_u32(f32 x) { union { f32 f; u32 u; } both = {x}; return both.u; }
 DEVICE f32 as_f32(u32 x) { union { u32 u; f32 f; } both = {x}; return both.f; }
 

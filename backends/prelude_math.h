@@ -96,3 +96,76 @@ DEVICE f32 own_erf(f32 x) {
     return own_copysign(a < 1.0f ? a * p : 1.0f - own_exp(q), x);
 }
 #endif
+
+/* Float64 functions where libmvec's are 3 units off, for people who compare with NumPy's: within 0.9 of a unit, at twice the
+   time for sin and cos. OWN_MATH_64 is 1 where the device's own are libmvec's. */
+#if OWN_MATH_64
+#define ROUNDER_64 6755399441055744.0 /* 1.5 * 2^52, as ROUNDER */
+DEVICE f64 own_power_of_2_64(f64 n) { return as_f64(as_u64(n + (ROUNDER_64 + 1023)) << 52); }
+DEVICE f64 own_exp_64(f64 value) {
+    const f64 x = value > 710.0 ? 710.0 : value < -746.0 ? -746.0 : value;
+    const f64 n = (x * 1.4426950408889634 + ROUNDER_64) - ROUNDER_64;
+    const f64 high = x - n * 0.6931471805598903, low = n * 5.497923018708371e-14; /* n times the first part is exact */
+    const f64 r = high - low, rest = (high - r) - low;
+    f64 p = FMA(1.0 / 6227020800, r, 1.0 / 479001600); /* Taylor: the first term left out is below 5e-18 */
+    p = FMA(p, r, 1.0 / 39916800);
+    p = FMA(p, r, 1.0 / 3628800);
+    p = FMA(p, r, 1.0 / 362880);
+    p = FMA(p, r, 1.0 / 40320);
+    p = FMA(p, r, 1.0 / 5040);
+    p = FMA(p, r, 1.0 / 720);
+    p = FMA(p, r, 1.0 / 120);
+    p = FMA(p, r, 1.0 / 24);
+    p = FMA(p, r, 1.0 / 6);
+    p = FMA(p, r, 0.5);
+    const f64 part = (n * 0.5 + ROUNDER_64) - ROUNDER_64; /* two factors reach infinity and the subnormals */
+    return (1.0 + (r + FMA(p * r, r, rest))) * own_power_of_2_64(part) * own_power_of_2_64(n - part);
+}
+
+/* x = n pi/2 + r + rest with |r| <= pi/4. pi/2 comes in parts of 33 bits, so that n times each is exact up to n = 2^20,
+   and with what each subtraction rounds away (Knuth), r is right to its last bit even next to a multiple of pi/2. */
+struct own_turn { f64 r, rest; u64 quarter; };
+DEVICE struct own_turn own_reduce_64(f64 x) {
+    const f64 shifted = x * 0.6366197723675814 + ROUNDER_64, n = shifted - ROUNDER_64;
+    const f64 a = x - n * 1.5707963267341256, b = n * 6.077100506303966e-11;
+    const f64 s = a - b, back = s - a, lost = (a - (s - back)) - (b + back);
+    const f64 c = n * 2.0222662487111665e-21, t = s - c, back_2 = t - s, lost_2 = (s - (t - back_2)) - (c + back_2);
+    const f64 tail = (lost + lost_2) - n * 8.4784276603689e-32, r = t + tail;
+    return (struct own_turn){r, (t - r) + tail, as_u64(shifted)};
+}
+DEVICE f64 own_wave_64(struct own_turn turn, u64 ahead) { /* sin(r + rest + (quarter + ahead) pi/2) by Taylor series */
+    const f64 r = turn.r, rest = turn.rest, z = r * r, half = 0.5 * z, above = 1.0 - half;
+    const u64 quarter = turn.quarter + ahead;
+    f64 p = FMA(1.0 / 355687428096000, z, -1.0 / 1307674368000);
+    f64 q = FMA(1.0 / 20922789888000, z, -1.0 / 87178291200);
+    p = FMA(p, z, 1.0 / 6227020800);
+    q = FMA(q, z, 1.0 / 479001600);
+    p = FMA(p, z, -1.0 / 39916800);
+    q = FMA(q, z, -1.0 / 3628800);
+    p = FMA(p, z, 1.0 / 362880);
+    q = FMA(q, z, 1.0 / 40320);
+    p = FMA(p, z, -1.0 / 5040);
+    q = FMA(q, z, -1.0 / 720);
+    p = FMA(p, z, 1.0 / 120);
+    q = FMA(q, z, 1.0 / 24);
+    p = FMA(p, z, -1.0 / 6);
+    const f64 sine = r + FMA(p * z, r, rest * above);
+    const f64 cosine = above + (((1.0 - above) - half) + FMA(z * z, q, -r * rest));
+    return as_f64(as_u64(quarter & 1 ? cosine : sine) ^ ((quarter & 2) << 62));
+}
+#define OWN_FAR 1e6 /* from here on libmvec's, which reduces any argument */
+DEVICE f64 own_sin_64(f64 x) {
+    const f64 size = as_f64(as_u64(x) & 0x7fffffffffffffffu), far = sin(size > OWN_FAR ? x : 0.0);
+    return size > OWN_FAR ? far : x == 0 ? x : own_wave_64(own_reduce_64(x), 0);
+}
+DEVICE f64 own_cos_64(f64 x) {
+    const f64 size = as_f64(as_u64(x) & 0x7fffffffffffffffu), far = cos(size > OWN_FAR ? x : 0.0);
+    return size > OWN_FAR ? far : own_wave_64(own_reduce_64(x), 1);
+}
+#undef exp_f64
+#undef sin_f64
+#undef cos_f64
+#define exp_f64(x) own_exp_64(x)
+#define sin_f64(x) own_sin_64(x)
+#define cos_f64(x) own_cos_64(x)
+#endif

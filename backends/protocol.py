@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from tilewright.backends.language import C, Language
+
 PROTOCOL_VERSION = 1
 
 
@@ -64,6 +66,9 @@ class Limits:
     dtypes: frozenset[str]
     matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
     compiles: bool = True  # False: `build` refuses all text, and what is computed is computed on `Arrays`
+    buffers: int = 0  # as many as one kernel may take
+    iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
+    language: Language = C  # in which sources are written for it: see language.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Fingerprint:
 class Parameter:
     """One kernel parameter. `access` is "in", "out" or "inout" for a buffer, "value" for a scalar.
 
-    A value's dtype is int64, float32 or float64.
+    A value's dtype is int64, float32 or float64, and int32 where that is the language's index.
     """
 
     name: str
@@ -96,7 +101,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A kernel as neutral C. The device puts its prelude, the `defines` and the signature in front.
+    """A kernel in the language of the device's limits, as a rule neutral C. The device puts its prelude, the `defines`
+    and the signature in front.
 
     `body` holds helper functions and then `KERNEL { ... }`; the device defines KERNEL as the whole signature
     made from `entry` and `parameters`. `group` is the number of threads per group along each of three axes,
@@ -143,6 +149,12 @@ class Buffer:
 
     def __init__(self, device: Device, nbytes: int, handle: Any, host: Any = None, block: Any = None) -> None:
         self.device, self.nbytes, self.handle, self.host, self._block = device, nbytes, handle, host, block
+
+    @property
+    def address(self) -> int:
+        """Where `host` lies in memory; meaningless where that is None."""
+        found = getattr(self._block, "address", None)
+        return int(self.host.__array_interface__["data"][0]) if found is None else int(found)
 
     def __del__(self) -> None:
         block = self._block

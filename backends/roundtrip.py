@@ -9,24 +9,20 @@ from tilewright.backends.protocol import Arrays, Buffer, Device, Layout, Paramet
 
 _COUNT = 10_007  # a prime: no group size divides it
 _GROUP = 64
-_BODY = """
-KERNEL {
-    const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;
-    FOR_EACH(i, begin, end) {
-        STORE(f32, y, i, a * LOAD(f32, x, i) + LOAD(f32, y, i));
-    }
-}
-"""
 
 
 def saxpy(device: Device) -> Source:
     """y = a * x + y over CHUNK elements a group."""
     threads = min(_GROUP, max(device.limits.threads_per_group, 1))
+    say = device.limits.language
+    x, y = say.load("float32", "x", "i"), say.load("float32", "y", "i")
+    body = say.let(begin="GROUP(0) * CHUNK") + say.let(end=say.choose("begin + CHUNK < n", "begin + CHUNK", "n"))
+    body += say.each("i", "begin", "end", say.store("float32", "y", "i", f"a * {x} + {y}"))
     parameters = (
         Parameter("y", "float32", "inout"), Parameter("x", "float32", "in"),
-        Parameter("a", "float32", "value"), Parameter("n", "int64", "value"),
+        Parameter("a", "float32", "value"), Parameter("n", say.index, "value"),
     )  # fmt: skip
-    return Source("saxpy", parameters, _BODY, (("CHUNK", 1024),), (threads, 1, 1), filename="saxpy.c")
+    return Source("saxpy", parameters, say.kernel(body), (("CHUNK", 1024),), (threads, 1, 1), filename="saxpy.c")
 
 
 def _compute(device: Device, y: Buffer, x: Buffer) -> None:

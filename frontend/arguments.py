@@ -23,10 +23,16 @@ def integers(values: Any, op: str, what: str) -> tuple[int, ...]:
 
 
 def number(value: Any, op: str, what: str) -> Any:
-    """`value`, which must be real. Raises TypeError for anything that does not convert to float."""
-    if not isinstance(value, (int, float)) and not (hasattr(value, "__float__") and not hasattr(value, "ndim")):
+    """`value`, a real number or an array of no axes that holds one. Raises TypeError for anything else."""
+    found = single(value)
+    if not isinstance(found, (int, float)) and not (hasattr(found, "__float__") and not hasattr(found, "ndim")):
         raise TypeError(f"{op}: {what} must be a real number, not {value!r}")
-    return value
+    return found
+
+
+def single(value: Any) -> Any:
+    """The element of an array of no axes; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def sequence(values: Any, op: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import record
-from tilewright.arguments import integer, integers, number
+from tilewright.arguments import integer, integers, number, single
 from tilewright.array import Array, wrap
 from tilewright.backends.protocol import Device
 from tilewright.devices import resolve
@@ -199,10 +199,11 @@ def arange(
 ) -> Array:
     """start, start + step, ... below `stop`; from 0 if only one bound is given. Raises ValueError for a step of 0."""
     target = resolve(device)
-    start, stop = (0, start) if stop is None else (start, stop)
+    given = (0, start, step) if stop is None else (start, stop, step)
+    start, stop, step = (number(v, "arange", "a bound or step") for v in given)
     if step == 0:
         raise ValueError("arange: the step must not be 0")
-    if not all(isfinite(number(v, "arange", "a bound or step")) for v in (start, stop, step)):
+    if not (isfinite(start) and isfinite(stop) and isfinite(step)):
         raise ValueError(f"arange: from {start} to {stop} in steps of {step} takes no finite number of steps")
     whole_numbers = all(isinstance(v, int) or hasattr(v, "__index__") for v in (start, stop, step))
     name = name_of(int if whole_numbers else float, target) if dtype is None else name_of(dtype, target)
@@ -224,6 +225,7 @@ def linspace(
     target = resolve(device)
     if integer(num, "linspace", "the number of samples") < 0:
         raise ValueError(f"linspace: the number of samples, {num}, must not be negative")
+    start, stop = (single(v) for v in (start, stop))
     name = default_float(target) if dtype is None else name_of(dtype, target)
     if dtype is None and (isinstance(start, complex) or isinstance(stop, complex)):
         name = "complex128"

@@ -23,7 +23,7 @@ def axis_of(axis: int, ndim: int, op: str) -> int:
     """`axis` counted from the front. Raises AxisError (a ValueError, an IndexError) if there is none, TypeError."""
     number = axis if type(axis) is int else integer(axis, op, "an axis")
     if not -ndim <= number < ndim:
-        raise np.exceptions.AxisError(f"{op}: axis {number} is out of bounds for an array of {ndim} axes")
+        raise np.exceptions.AxisError(f"{op}: axis {number} is out of bounds for array of dimension {ndim}")
     return number % ndim
 
 

@@ -46,9 +46,13 @@ class Plan:
         self.device, self.stages, self.leaves, self.consts = device, stages, leaves, consts
         self.roots, self.slots = roots, slots
         self.patient: tuple[Any, ...] = ()  # names of what runs in pieces until compiling it pays
+        self.between: dict[int, int] = {}  # which nodes, by place in the graph, are stored though no root: their slots
 
-    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
-        """Launch everything; the results, one new buffer per root. Not safe for two threads at once."""
+    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node], keep: Sequence[int] = ()) -> list[Buffer]:
+        """Launch everything; the results, one new buffer per root, then the buffers of the slots to `keep`.
+
+        Not safe for two threads at once.
+        """
         for places, buffer in zip(self.leaves, buffers, strict=True):
             for put, index in places:
                 put(index, buffer)
@@ -69,10 +73,15 @@ class Plan:
                 for launch in stage.launches:
                     launch()
             for slot in stage.frees:
-                held[slot] = None
+                if slot not in keep:
+                    held[slot] = None
         results = []
         for slot, nbytes in self.roots:
             found = held[slot] if slot >= 0 else allocate(nbytes)
+            assert found is not None
+            results.append(found)
+        for slot in keep:
+            found = held[slot]
             assert found is not None
             results.append(found)
         return results
@@ -91,14 +100,15 @@ class HostPlan:
 
     stages: tuple[Stage, ...] = ()
     patient: tuple[Any, ...] = ()
+    between: dict[int, int] = {}  # noqa: RUF012
 
     def __init__(self, graph: Graph, device: Device, reason: str) -> None:
         self.device, self.reason = device, reason
         self.rows = graph.key
         self.ops = sorted({n.op for n in graph.order if n.op not in ("buffer", "const", "view")})
 
-    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node]) -> list[Buffer]:
-        """The same as Plan.run, through the host."""
+    def run(self, buffers: Sequence[Buffer], consts: Sequence[Node], keep: Sequence[int] = ()) -> list[Buffer]:
+        """The same as Plan.run, through the host, where nothing is stored between."""
         from tilewright.backends.fallback import count  # the one place where a plan meets the counter
 
         begin = time.perf_counter()
@@ -209,6 +219,9 @@ def _native_plan(graph: Graph, device: Device, patient: bool) -> Plan:
     roots = [(slot.get(id(root), -1), _nbytes(root)) for root in graph.roots]
     plan = Plan(device, stages, leaves, consts, roots, len(slot))
     plan.patient = tuple(waiting)
+    if len(slot) > len(graph.roots):
+        last = {index: key for key, index in slot.items() if index not in kept}  # a slot taken over holds the last
+        plan.between = {graph.number[key]: index for index, key in last.items() if key in graph.number}
     return plan
 
 

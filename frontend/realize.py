@@ -7,7 +7,8 @@ so that a loop that does the same thing again pays for one walk over its graph, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from sys import getrefcount
 from typing import Any
 
 from tilewright import tuner
@@ -22,6 +23,8 @@ _lock = threading.RLock()
 _plans: dict[tuple[Any, ...], Plan | HostPlan] = {}
 _generation = -1
 MAX_PLANS = 4096
+_SOURCES = 4  # where the places of a node's sources begin in its row
+_OWN_REFERENCES = 2  # a graph's `order`, and the argument of getrefcount
 
 
 class Graph:
@@ -37,6 +40,19 @@ class Graph:
         consts: list[Node] = []
         wanted = list(roots)
         stack = list(wanted)
+        if len(stack) == 1 and stack[0].depth == 1:  # one op of leaves: what eager code evaluates all the time
+            node = stack.pop()
+            places = []
+            for s in node.src:
+                place = number.get(id(s))
+                if place is None:
+                    place = number[id(s)] = len(rows)
+                    order.append(s)
+                    rows.append(_end_row(s, leaves, consts))
+                places.append(place)
+            number[id(node)] = len(rows)
+            order.append(node)
+            rows.append((node.op, node.arg, node.shape, node.dtype, *places))
         while stack:  # sources first; those without sources are taken on the way, which this loop's speed hangs on
             node = stack[-1]
             key = id(node)
@@ -68,7 +84,8 @@ class Graph:
             row = (node.op, node.arg, node.shape, node.dtype, *places)
             rows.append(row if places else _end_row(node, leaves, consts))
         self.order, self.leaves, self.consts, self.number = order, leaves, consts, number
-        self.roots = [n for n in dict.fromkeys(wanted) if n.op != "buffer"]
+        single = len(wanted) == 1 and wanted[0].op != "buffer"
+        self.roots = wanted if single else [n for n in dict.fromkeys(wanted) if n.op != "buffer"]
         rows.append(tuple([number[id(n)] for n in self.roots]))
         self.key = tuple(rows)
 
@@ -105,11 +122,38 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
             if leaf.arg.buffer is None:
                 raise TracedValueError(pinned=any([n.depth for n in graph.leaves]))
             buffers.append(leaf.arg.buffer)
-        results = plan.run(buffers, graph.consts)
+        held = _held(graph, plan.between) if plan.between else []
+        results = plan.run(buffers, graph.consts, [plan.between[place] for place in held])
         for node in graph.order:
             node.seen = True
-        for node, buffer in zip(graph.roots, results, strict=True):
+        for node, buffer in zip(graph.roots + [graph.order[place] for place in held], results, strict=True):
             become_leaf(node, buffer, device)
+
+
+def _held(graph: Graph, between: Container[int]) -> list[int]:
+    """Which of the nodes that a plan stores on the way are needed once more, by what somebody outside still holds.
+
+    They stay, as they would in an eager library, instead of being computed again when that is asked for. Who holds a
+    node is told by its reference count; where that counts more than CPython's would, more memory is kept, no more.
+    """
+    rows, order = graph.key, graph.order
+    inside = [0] * len(order)
+    for row in rows[:-1]:
+        if type(row) is tuple and len(row) > _SOURCES:
+            for place in row[_SOURCES:]:
+                inside[place] += 1
+    roots = set(rows[-1])
+    needed: set[int] = set()
+    held: list[int] = []
+    for place in range(len(order) - 1, -1, -1):
+        if place in roots or len(rows[place]) <= _SOURCES:
+            continue
+        if place in needed or getrefcount(order[place]) - inside[place] > _OWN_REFERENCES:
+            if place in between:
+                held.append(place)
+            else:
+                needed.update(rows[place][_SOURCES:])
+    return held
 
 
 def become_leaf(node: Node, buffer: Buffer, device: Device) -> None:

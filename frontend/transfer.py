@@ -30,9 +30,9 @@ class Memory:
     __slots__ = ("__array_interface__", "__weakref__", "leaf")
 
     def __init__(self, leaf: Leaf, shape: tuple[int, ...], dtype: np.dtype[Any], writable: bool = False) -> None:
+        assert leaf.buffer is not None
         self.leaf = leaf
-        host: Any = leaf.buffer and leaf.buffer.host
-        data = (host.__array_interface__["data"][0], not writable)
+        data = (leaf.buffer.address, not writable)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
 
 

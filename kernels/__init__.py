@@ -2,17 +2,19 @@
 
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.arrays import ARRAYS
+from tilewright.kernels.columns import Columns
 from tilewright.kernels.map import Blocks, Map
+from tilewright.kernels.matmul_block import MatmulBlock
 from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
-from tilewright.kernels.reduce import Columns, Rows
+from tilewright.kernels.reduce import Rows
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
-    "matmul": (MatmulDot(), MatmulCpu(), MatmulTile()),
+    "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""
 

@@ -21,7 +21,7 @@ from tilewright.kernels.ops import OPS
 
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 48  # a longer body spills registers on every device that we know
-MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included
+MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included; WebGPU few buffers
 FEW_ROWS, LONG_ROW = 4, 1 << 16  # a row longer than this is not left to one group while other units idle
 
 
@@ -84,7 +84,8 @@ class _Fusion:
 
     def _fits(self, node: Node, group: Group, view: View) -> bool:
         """Whether computing `node` here is cheaper than storing and reading it."""
-        if len(group.inlined) >= MAX_OPS or len(group.reads) >= MAX_READS:
+        most = min(MAX_READS, self.limits.buffers // 2 or MAX_READS)
+        if len(group.inlined) >= MAX_OPS or len(group.reads) >= most:
             return False
         op = OPS.get(node.op)
         if group.kind == "matmul":  # its operands are read more than once: only what is nearly a load

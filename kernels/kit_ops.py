@@ -10,9 +10,10 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.kit import TEXT, Capability, Facts, Tier, broken, expect_equal
-from tilewright.backends.kit_sources import LOOP, download, run, source, upload
+from tilewright.backends.kit_sources import chunk, download, loop, run, source, upload
 from tilewright.backends.protocol import Device, Source
 from tilewright.kernels.arrays import ARRAYS
+from tilewright.kernels.emit import spell
 from tilewright.kernels.kit_run import ulp_errors
 from tilewright.kernels.node import Node
 from tilewright.kernels.ops import OPS, Op
@@ -79,17 +80,18 @@ def ops_for(kind: str, arity: tuple[int, ...] = (1, 2, 3)) -> list[Op]:
 
 def ops_source(device: Device, dtype: str, chosen: list[Op]) -> Source:
     """All ops in one kernel, a loop each: one scalar call would keep a shared loop from vector functions."""
-    compute, kind, storage = DTYPES[DTYPES[dtype].compute], DTYPES[dtype].kind, DTYPES[dtype].c
-    t, u = compute.c, {1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(compute.nbytes, "")
-    loads = f"const {t} x = LOAD({storage}, in0, i), y = LOAD({storage}, in1, i); const b8 c = in2[i];"
-    lines, parameters = ["const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n ? begin + CHUNK : n;"], []
+    say = device.limits.language
+    loads = say.constant(dtype, "x", say.load(dtype, "in0", "i"))
+    loads += say.constant(dtype, "y", say.load(dtype, "in1", "i"))
+    loads += say.constant("bool", "c", say.load("bool", "in2", "i"))
+    body, parameters = chunk(device), []
     for k, op in enumerate(chosen):
-        text = op.c[kind].format(*(("c", "x", "y") if op.arity == 3 else ("x", "y")), t=t, u=u)
+        value = spell(say, op.name, [dtype] * op.arity, ["c", "x", "y"] if op.arity == 3 else ["x", "y"])
         result = op.result_dtype(dtype)
-        lines.append(f"FOR_EACH(i, begin, end) {{ {loads} STORE({DTYPES[result].c}, out{k}, i, {text}); }}")
+        body += say.each("i", "begin", "end", loads + say.store(result, f"out{k}", "i", value))
         parameters.append(f"out {result} out{k}")
-    parameters += [f"in {dtype} in0", f"in {dtype} in1", "in bool in2", "value int64 n"]
-    return source(device, f"ops_{dtype}", ", ".join(parameters), "\n    ".join(lines))
+    parameters += [f"in {dtype} in0", f"in {dtype} in1", "in bool in2", "value index n"]
+    return source(device, f"ops_{dtype}", ", ".join(parameters), body)
 
 
 def expected(op: Op, dtype: str, operands: list[Array]) -> Array:
@@ -172,8 +174,12 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
 
 
 def _by_kernel(device: Device, dtype: str, operands: list[Array], chosen: list[Op]) -> list[Array]:
-    outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in chosen]
-    return run(device, ops_source(device, dtype, chosen), outputs, operands, len(operands[0]))
+    results: list[Array] = []
+    most = device.limits.buffers - 3 if device.limits.buffers else len(chosen)
+    for some in (chosen[k : k + most] for k in range(0, len(chosen), most)):
+        outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in some]
+        results += run(device, ops_source(device, dtype, some), outputs, operands, len(operands[0]))
+    return results
 
 
 def _by_arrays(device: Device, dtype: str, operands: list[Array], chosen: list[Op]) -> list[Array]:
@@ -200,11 +206,11 @@ def check_accuracy(dtype: str, device: Device) -> Facts:
 
 def check_conversion(dtype: str, device: Device) -> None:
     """All bit patterns of a 16-bit float as float32, and float32 halfway between them back, to nearest even."""
-    t, np_dtype = DTYPES[dtype].c, numpy_dtype(dtype)
-    body = LOOP.format(f"STORE(f32, y, i, LOAD({t}, x, i)); STORE({t}, z, i, LOAD(f32, w, i));")
-    what = source(
-        device, f"convert_{t}", f"out float32 y, out {dtype} z, in {dtype} x, in float32 w, value int64 n", body
-    )
+    say, np_dtype = device.limits.language, numpy_dtype(dtype)
+    widened, narrowed = say.load(dtype, "x", "i"), say.load("float32", "w", "i")
+    body = loop(device, say.store("float32", "y", "i", widened) + say.store(dtype, "z", "i", narrowed))
+    parameters = f"out float32 y, out {dtype} z, in {dtype} x, in float32 w, value index n"
+    what = source(device, f"widen_{dtype}", parameters, body)
     patterns = np.arange(1 << 16, dtype=np.uint16)
     x = patterns.view(np_dtype)
     with np.errstate(all="ignore"):

@@ -84,8 +84,10 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     start = group.widen(whole(group.target.shape))
     root = body.expression(group.value, start)
     target = group.widen(group.target)
-    kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     output = Operand(group.value.dtype, body.merge(target), target.offset, prod(group.root.shape))
+    if group.kind == "reduce" and output.strides[-1] and len(root.shape) < len(body.space):
+        root = Node("cast", (root,), None, body.space, root.dtype)  # 1 / sum(ones): per row, wanted for each element
+    kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
     steps.extend(_in_parts(step, limits))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, bases, entry_name, parameters, unravel, values, work
+from tilewright.kernels.emit import Writer, bases, entry_name, iterations, parameters, unravel, values, work
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
 
 CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -34,7 +35,8 @@ class Map:
             return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
         most = max(prod(problem.space) * 2, 64)
         fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
-        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits,))
+        ended = ends(limits, lambda c: int(c["PER_THREAD"]) * iterations(problem))
+        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16
@@ -48,31 +50,31 @@ class Map:
         flat = len(problem.space) > 1 and problem.space[-1] < threads * per_thread
         return {"THREADS": threads, "PER_THREAD": per_thread, "FLAT": int(flat)}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         rank = len(problem.space)
         axes = {axis: f"i{axis}" for axis in range(rank)}
         flat = rank > 1 and config["FLAT"]
         inner = {} if flat else {rank - 1: f"i{rank - 1}"}
-        writer = Writer(problem, axes, inner)
+        writer = Writer(problem, language, axes, inner)
         names: dict[int, str] = {}
         body = writer.statements(problem.body, names)
         body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
         if flat:
             total = " * ".join(f"n{axis}" for axis in range(rank))
-            loop = f"FOR_EACH(e, begin, end) {{\n{unravel('e', range(rank))}{bases(problem, axes)}{body}}}\n"
-            head = f"const i64 total = {total}, begin = GROUP(0) * tile;\n"
-            head += "const i64 end = begin + tile < total ? begin + tile : total;\n"
-            text = head + loop
+            text = language.let(total=total, begin="GROUP(0) * tile")
+            text += language.let(end=language.choose("begin + tile < total", "begin + tile", "total"))
+            place = unravel(language, "e", range(rank)) + bases(problem, language, axes)
+            text += language.each("e", "begin", "end", place + body)
         else:
             last = rank - 1
             outer = {axis: f"i{axis}" for axis in range(last)}
-            head = f"const i64 tiles = (n{last} + tile - 1) / tile, row = GROUP(0) / tiles;\n"
-            head += "const i64 begin = (GROUP(0) - row * tiles) * tile;\n"
-            head += f"const i64 end = begin + tile < n{last} ? begin + tile : n{last};\n"
-            head += unravel("row", range(last)) + bases(problem, outer)
-            text = f"{head}FOR_EACH(i{last}, begin, end) {{\n{body}}}\n"
+            text = language.let(tiles=f"(n{last} + tile - 1) / tile", row="GROUP(0) / tiles")
+            text += language.let(begin="(GROUP(0) - row * tiles) * tile")
+            text += language.let(end=language.choose(f"begin + tile < n{last}", "begin + tile", f"n{last}"))
+            text += unravel(language, "row", range(last)) + bases(problem, language, outer)
+            text += language.each(f"i{last}", "begin", "end", body)
         group = (int(config["THREADS"]), 1, 1)
-        body, listed = f"KERNEL {{\n{text}}}\n", parameters(problem, ("tile",))
+        body, listed = language.kernel(text), parameters(problem, language, ("tile",))
         return Source(entry_name("map", problem), listed, body, (work(problem),), group, filename="map.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -123,34 +125,34 @@ class Blocks:
             return {"THREADS": 1, "BLOCK": 8, "WIDE": 64, "INNER": 1}
         return {"THREADS": min(256, _threads(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last, cross = len(problem.space) - 1, _crossing(problem)
         assert cross is not None
         outer = [a for a in range(last) if a != cross]
-        writer = Writer(problem, {a: f"i{a}" for a in range(last + 1)}, {cross: f"i{cross}", last: f"i{last}"})
+        axes, inner = {a: f"i{a}" for a in range(last + 1)}, {cross: f"i{cross}", last: f"i{last}"}
+        writer = Writer(problem, language, axes, inner)
         names: dict[int, str] = {}
         body = writer.statements(problem.body, names)
         body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
-        head = f"const i64 wide = (n{last} + WIDE - 1) / WIDE, high = (n{cross} + BLOCK - 1) / BLOCK;\n"
-        head += "const i64 row = GROUP(0) / (wide * high);\n"
-        head += "const i64 x = GROUP(0) % wide * WIDE, y = GROUP(0) / wide % high * BLOCK;\n"
-        head += f"const i64 x_end = x + WIDE < n{last} ? x + WIDE : n{last};\n"
-        head += f"const i64 y_end = y + BLOCK < n{cross} ? y + BLOCK : n{cross};\n"
-        head += unravel("row", outer) + bases(problem, {a: f"i{a}" for a in outer})
-        across, down = f"i{last}, x, x_end", f"i64 i{cross} = y; i{cross} < y_end; ++i{cross}"
+        head = language.let(wide=f"(n{last} + WIDE - 1) / WIDE", high=f"(n{cross} + BLOCK - 1) / BLOCK")
+        head += language.let(row="GROUP(0) / (wide * high)")
+        head += language.let(x="GROUP(0) % wide * WIDE", y="GROUP(0) / wide % high * BLOCK")
+        head += language.let(x_end=language.choose(f"x + WIDE < n{last}", "x + WIDE", f"n{last}"))
+        head += language.let(y_end=language.choose(f"y + BLOCK < n{cross}", "y + BLOCK", f"n{cross}"))
+        head += unravel(language, "row", outer) + bases(problem, language, {a: f"i{a}" for a in outer})
+        across, down = (f"i{last}", "x", "x_end"), (f"i{cross}", "y", "y_end")
         if config["THREADS"] != 1:
-            loop = f"const i64 i{last} = x + e % WIDE, i{cross} = y + e / WIDE;\n"
-            loop = f"FOR_EACH(e, 0, WIDE * BLOCK) {{\n{loop}if (i{last} < x_end && i{cross} < y_end) {{\n{body}}}\n}}\n"
+            place = language.let(**{f"i{last}": "x + e % WIDE", f"i{cross}": "y + e / WIDE"})
+            inside = f"if (i{last} < x_end && i{cross} < y_end) {{\n{body}}}\n"
+            loop = language.each("e", "0", "WIDE * BLOCK", place + inside)
         elif config["INNER"] == 0:
-            loop = f"for ({down}) {{\nFOR_EACH({across}) {{\n{body}}}\n}}\n"
+            loop = language.loop(*down, language.each(*across, body))
         else:
-            loop = f"for (i64 i{last} = x; i{last} < x_end; ++i{last}) {{\n"
-            loop += f"FOR_EACH(i{cross}, y, y_end) {{\n{body}}}\n}}\n"
-        sizes = (("BLOCK", f"((i64){config['BLOCK']})"), ("WIDE", f"((i64){config['WIDE']})"))
-        defines = (*sizes, work(problem))
-        group = (int(config["THREADS"]), 1, 1)
-        text = f"KERNEL {{\n{head}{loop}}}\n"
-        return Source(entry_name("blocks", problem), parameters(problem), text, defines, group, filename="blocks.c")
+            loop = language.loop(*across, language.each(*down, body))
+        sizes = tuple((name, language.size(int(config[name]))) for name in ("BLOCK", "WIDE"))
+        group, text = (int(config["THREADS"]), 1, 1), language.kernel(head + loop)
+        listed, defines = parameters(problem, language), (*sizes, work(problem))
+        return Source(entry_name("blocks", problem), listed, text, defines, group, filename="blocks.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         cross = _crossing(problem)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import Factor, header, oriented, sum_nbytes, template
@@ -60,7 +61,7 @@ def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int]
     fixed = {**config, **(extra or {})}
     defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
     return Source(
-        entry_name(kernel, problem), parameters(problem), text, defines, (1, 1, 1), filename="matmul_header.h"
+        entry_name(kernel, problem), parameters(problem, C), text, defines, (1, 1, 1), filename="matmul_header.h"
     )
 
 
@@ -154,7 +155,7 @@ class MatmulCpu:
     name = "matmul_cpu"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "matmul" or limits.subgroup != 1:
+        if problem.kind != "matmul" or limits.language.name != C.name or limits.subgroup != 1:
             return EMPTY
         fit = _Fit(problem, limits)
         return Space(fit.choices, fit.rules())
@@ -186,7 +187,7 @@ class MatmulCpu:
                 return config
         return next(iter(space))
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         return _source(self.name, problem, config)
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -207,7 +208,7 @@ class MatmulDot:
     BLOCKS_N = (8, 32, 128, 512, 2048)
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "matmul" or limits.threads_per_group != 1:
+        if problem.kind != "matmul" or limits.language.name != C.name or limits.threads_per_group != 1:
             return EMPTY
         swap = problem.space[1] > problem.space[2]
         _, second, m, n = oriented(problem, swap)
@@ -237,7 +238,7 @@ class MatmulDot:
         tile = {"TILE_M": rows, "TILE_N": columns, "BLOCK_N": block}
         return {"VECTOR": _vectors(limits)[0], **tile, "SWAP": int(swap)}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         def in_place(factor: Factor) -> int:
             return int(factor.load is not None and problem.inputs[factor.load].strides[3] == 1)
 

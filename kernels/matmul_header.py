@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tilewright.backends.dtypes import DTYPES
-from tilewright.kernels.emit import Writer, address, c_type, parameters
+from tilewright.backends.language import C
+from tilewright.kernels.emit import Writer, address, parameters
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.problem import Problem
 
@@ -65,7 +66,7 @@ def sum_type(dtype: str) -> str:
     """The C type products are summed in: unsigned for integers, since those wrap and overflow is defined there."""
     kind = DTYPES[dtype]
     if kind.kind == "f":
-        return c_type(dtype)
+        return C.type(dtype)
     return "u64" if kind.nbytes == 8 else "u32"
 
 
@@ -96,7 +97,7 @@ def header(problem: Problem, swap: bool = False) -> str:
     is_float = acc in ("f32", "f64")
     lines = [
         f"#define PARAMETERS {', '.join(_declarations(problem))}",
-        f"#define ARGUMENTS {', '.join(p.name for p in parameters(problem))}",
+        f"#define ARGUMENTS {', '.join(p.name for p in parameters(problem, C))}",
         "#define BATCH n0",
         f"#define M {'n2' if swap else 'n1'}",
         f"#define N {'n1' if swap else 'n2'}",
@@ -119,7 +120,7 @@ def header(problem: Problem, swap: bool = False) -> str:
 
 def _declarations(problem: Problem) -> list[str]:
     found = []
-    for p in parameters(problem):
+    for p in parameters(problem, C):
         name = DTYPES[p.dtype].c
         qualifier = "const " if p.access == "in" else ""
         found.append(f"{name} {p.name}" if p.access == "value" else f"GLOBAL {qualifier}{name} *{p.name}")
@@ -127,7 +128,7 @@ def _declarations(problem: Problem) -> list[str]:
 
 
 def _function(problem: Problem, acc: str, factor: Factor, name: str, index: str) -> str:
-    writer = Writer(problem, {BATCH: "b", factor.axis: index, DEPTH: "p"}, {}, based=False)
+    writer = Writer(problem, C, {BATCH: "b", factor.axis: index, DEPTH: "p"}, {}, based=False)
     names: dict[int, str] = {}
     statements = writer.statements([factor.root], names)
     value = names[id(factor.root)]
@@ -137,14 +138,14 @@ def _function(problem: Problem, acc: str, factor: Factor, name: str, index: str)
 def _finish(problem: Problem, acc: str) -> str:
     """The epilogue: from the sum, which is that of a dot product in its own dtype, to what is stored."""
     dot = dot_of(problem)
-    writer = Writer(problem, {BATCH: "b", ROW: "i", COLUMN: "j"}, {}, based=False)
+    writer = Writer(problem, C, {BATCH: "b", ROW: "i", COLUMN: "j"}, {}, based=False)
     names = {id(dot): "product"}
     statements = writer.statements(problem.body, names)
     stores = "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
-    product = "(b8)(sum != 0)" if dot.dtype == "bool" else f"({c_type(dot.dtype)})sum"
+    product = "(b8)(sum != 0)" if dot.dtype == "bool" else f"({C.type(dot.dtype)})sum"
     return (
         f"DEVICE void finish(PARAMETERS, i64 b, i64 i, i64 j, {acc} sum) {{\n"
-        f"const {c_type(dot.dtype)} product = {product};\n{statements}{stores}}}"
+        f"const {C.type(dot.dtype)} product = {product};\n{statements}{stores}}}"
     )
 
 

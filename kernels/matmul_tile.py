@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import header, oriented, sum_nbytes, template
@@ -138,7 +139,7 @@ class MatmulTile:
 
     def space(self, problem: Problem, limits: Limits) -> Space:
         packed = serial(limits) and limits.shared_nbytes >= PACKED_NBYTES  # MatmulCpu's, many times as fast there
-        if problem.kind != "matmul" or limits.threads_per_group == 1 or packed:
+        if problem.kind != "matmul" or limits.language.name != C.name or limits.threads_per_group == 1 or packed:
             return EMPTY
         return Space(CHOICES, _Fit(problem, limits).rules())
 
@@ -162,12 +163,12 @@ class MatmulTile:
                 return config
         return next(iter(space))
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         text = header(problem, bool(config["SWAP"])) + template("matmul_tile.c")
         fixed = {**config, "PAD": _pad(problem, int(config["SWAP"])), "MAX_BATCH": MAX_BATCH}
         defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
         entry, group = entry_name(self.name, problem), (_threads(config), 1, 1)
-        return Source(entry, parameters(problem), text, defines, group, filename="matmul_header.h")
+        return Source(entry, parameters(problem, language), text, defines, group, filename="matmul_header.h")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         _, _, m, n = oriented(problem, bool(config["SWAP"]))

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, Protocol
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.space import Config, Space
@@ -172,7 +173,8 @@ class Kernel(Protocol):
     def default(self, problem: Problem, limits: Limits) -> Config:
         """A config that is good without measuring. Only asked where `space` is not empty."""
 
-    def render(self, problem: Problem, config: Config) -> Source: ...
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
+        """The text in the language of the device's limits."""
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]: ...
 

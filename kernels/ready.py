@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tilewright.backends.cache import load_program
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Device, Limits, Program, Source, Unsupported
 from tilewright.kernels.emit import scalar_argument
 from tilewright.kernels.problem import Kernel, Problem
@@ -30,7 +31,7 @@ class Ready:
     def default(self, problem: Problem, limits: Limits) -> Config:
         return {}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         raise Unsupported(f"{self.name} has no text")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -43,7 +44,7 @@ class Ready:
 def program_of(kernel: Kernel, problem: Problem, config: Config, device: Device) -> Program:
     """Built and loaded, from the cache or anew. Raises CompileError, Unsupported."""
     if not isinstance(kernel, Ready):
-        return load_program(device, kernel.render(problem, config))
+        return load_program(device, kernel.render(problem, config, device.limits.language))
     program = kernel.make(problem, device)
     if program is None:
         raise Unsupported(f"{kernel.name} does not take {problem.title} on {device.name}")

@@ -54,5 +54,11 @@ def serial(limits: Limits) -> bool:
     return limits.subgroup == 1
 
 
+def ends(limits: Limits, iterations: Callable[[Config], int]) -> Rule:
+    """A thread's loops may not take more `iterations` than the device lets them."""
+    most = limits.iterations
+    return Rule("the device ends a thread's loops after fewer iterations", lambda c: not most or iterations(c) <= most)
+
+
 EMPTY = Space({"NONE": ()})
 """The space of a kernel that does not apply."""

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tilewright.backends.kit_sources import scale
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels import KERNELS
 from tilewright.kernels.emit import parameters, values
@@ -20,21 +21,38 @@ from tilewright.tuner.worker import Worker, main
 
 CHUNK = 256
 
-BEFORE = {
-    # A step of 0 that the compiler cannot know; what is computed is stored, so the loop cannot be left out.
-    "hang": "f32 v = 1; for (i64 k = 0; k < n0; k += step) v = v * 0.5f + LOAD(f32, in0, begin);\n"
-    "STORE(f32, out0, begin, v);",
-    "crash": "STORE(f32, out0, n0 << 40, 1);",
-    "memory": "SHARED(f32, large, (i64)1 << 40);\nlarge[step] = 1; large[n0 << 30] = large[step]; BARRIER();\n"
-    "STORE(f32, out0, begin, large[n0 << 30]);",
-    "compile": "STORE(f32, out0, begin, nonsense);",
-}
-AFTER = {
-    "nan": "if (begin == 0) STORE(f32, out0, 3, NAN_f32);",
-    "past": "if (end == n0) STORE(f32, out0, n0, 1);",
-    "lost": "if (end == n0) STORE(f32, out0, n0 - 1, 0);",
-}
-FAULTS = ("none", *BEFORE, *AFTER)
+FAULTS = ("none", "hang", "crash", "memory", "compile", "nan", "past", "lost")
+FAR = f"n0 * {1 << 30}"
+LARGE_COUNT = 1 << 30
+
+
+def _before(fault: str, say: Language) -> str:
+    """What goes wrong before the group's work is done."""
+
+    def store(at: str, value: str) -> str:
+        return say.store("float32", "out0", at, value)
+
+    if fault == "hang":  # a step of 0 that the compiler cannot know; what is computed is stored, so the loop stays
+        turn = f"v = v / 2 + {say.load('float32', 'in0', 'begin')};\n"
+        return say.variable("float32", "v", "1") + say.loop("k", "0", "n0", turn, "step") + store("begin", "v")
+    if fault == "crash":
+        return store(FAR, "1")
+    if fault == "memory":
+        return f"large[step] = 1;\nlarge[{FAR}] = large[step];\nBARRIER();\n" + store("begin", f"large[{FAR}]")
+    return store("begin", "nonsense") if fault == "compile" else ""
+
+
+def _after(fault: str, say: Language) -> str:
+    """What goes wrong afterwards."""
+    wrong = {
+        "nan": ("begin == 0", "3", "NAN_f32"),
+        "past": ("end == n0", "n0", "1"),
+        "lost": ("end == n0", "n0 - 1", "0"),
+    }
+    if fault not in wrong:
+        return ""
+    where, at, value = wrong[fault]
+    return f"if ({where}) {{\n{say.store('float32', 'out0', at, value)}}}\n"
 
 
 class Misbehaving:
@@ -48,14 +66,17 @@ class Misbehaving:
     def default(self, problem: Problem, limits: Limits) -> Config:
         return {"FAULT": "none"}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         fault = str(config["FAULT"])
-        text = "const i64 begin = GROUP(0) * CHUNK, end = begin + CHUNK < n0 ? begin + CHUNK : n0;\n"
-        text += BEFORE.get(fault, "") + "\n"
-        text += "FOR_EACH(i, begin, end) { STORE(f32, out0, i, LOAD(f32, in0, i) + LOAD(f32, in0, i)); }\n"
-        text += AFTER.get(fault, "") + "\n"
-        listed = parameters(problem, ("step",))
-        return Source(f"kit_{fault}", listed, f"KERNEL {{\n{text}}}\n", (("CHUNK", CHUNK),), (1, 1, 1))
+        text = language.let(begin="GROUP(0) * CHUNK")
+        text += language.let(end=language.choose("begin + CHUNK < n0", "begin + CHUNK", "n0"))
+        x = language.load("float32", "in0", "i")
+        text += _before(fault, language)
+        text += language.each("i", "begin", "end", language.store("float32", "out0", "i", f"{x} + {x}"))
+        text += _after(fault, language)
+        large = language.shared("float32", "large", language.size(LARGE_COUNT)) if fault == "memory" else ""
+        listed, body = parameters(problem, language, ("step",)), language.kernel(text, large)
+        return Source(f"kit_{fault}", listed, body, (("CHUNK", CHUNK),), (1, 1, 1))
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         return (-(-problem.space[0] // CHUNK), 1, 1)

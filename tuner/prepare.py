@@ -156,7 +156,7 @@ def text_hash(problem: Problem, candidate: Candidate, device: Device) -> str:
     kernel = kernels(problem, device)[candidate.kernel]
     if isinstance(kernel, Ready):
         return kernel.version
-    source = kernel.render(problem, candidate.config)
+    source = kernel.render(problem, candidate.config, device.limits.language)
     return hashlib.sha256(source.body.encode()).hexdigest()[:12]
 
 
@@ -218,7 +218,7 @@ def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
     if isinstance(kernel, Ready):
         return True
     key = _text(problem, kernel, candidate.config, device)
-    return key in _loaded or has_program(device, kernel.render(problem, candidate.config))
+    return key in _loaded or has_program(device, kernel.render(problem, candidate.config, device.limits.language))
 
 
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:

@@ -14,18 +14,13 @@ import numpy as np
 
 from tilewright.backends.cache import load_program
 from tilewright.backends.dialect import c_name
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Device, Launch, Parameter, Source
 
-_TRIAD = """
-KERNEL {
-    const i64 begin = GROUP(0) * chunk, end = begin + chunk < n ? begin + chunk : n;
-    FOR_EACH(i, begin, end) { STORE(f32, c, i, FMA(s, LOAD(f32, b, i), LOAD(f32, a, i))); }
-}
-"""
-
-_CHAINS = """
+# For CPUs: the inner loop fills a vector register. Elsewhere the threads are the lanes.
+_LANES = """
 #if CPU_GROUPS
-#define EACH_LANE FOR_EACH(j, 0, LANES) /* fills a vector register; elsewhere the threads are the lanes */
+#define EACH_LANE FOR_EACH(j, 0, LANES)
 #else
 #define EACH_LANE for (int j = 0; j < LANES; j++)
 #endif
@@ -46,6 +41,21 @@ KERNEL {
 """
 
 
+def _triad_text(say: Language) -> str:
+    end = say.choose("begin + chunk < n", "begin + chunk", "n")
+    text = say.let(begin="GROUP(0) * chunk") + say.let(end=end)
+    a, b = say.load("float32", "a", "i"), say.load("float32", "b", "i")
+    return say.kernel(text + say.each("i", "begin", "end", say.store("float32", "c", "i", f"FMA(s, {b}, {a})")))
+
+
+def _chains_text(say: Language, dtype: str, chains: int) -> str:
+    names = [f"sum{k}" for k in range(chains)]
+    text = "".join(say.variable(dtype, name, str(k)) for k, name in enumerate(names))
+    text += say.loop("r", "0", "rounds", "".join(f"{name} = FMA({name}, factor, factor);\n" for name in names))
+    place = "GROUP(0) * LOCAL_SIZE(0) + LOCAL(0)"
+    return say.kernel(text + say.store(dtype, "out", place, " + ".join(names)))
+
+
 def measure_roof(device: Device, seconds: float) -> dict[str, float]:
     """In about `seconds`: triad_bytes_per_second, float32_madds_per_second, float64_..., launch_seconds.
 
@@ -61,7 +71,9 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
 
 def _threads(device: Device) -> int:
     """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills."""
-    return 1 if device.limits.subgroup <= 1 else min(256, device.limits.threads_per_group)
+    limits = device.limits
+    lanes = limits.subgroup <= 1 and limits.language.name == C.name
+    return 1 if lanes else min(256, limits.threads_per_group)
 
 
 def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
@@ -78,7 +90,8 @@ def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
 def _enough(device: Device, bind: Callable[[int], Launch]) -> int:
     """Rounds that take so long that starting them, on a busy machine too, is no part of their time."""
     rounds, before = 1000, 0.0
-    while rounds < 1 << 30:
+    most = device.limits.iterations // 5 or 1 << 30
+    while rounds < most:
         now = device.time(bind(rounds), 1)[0]
         if now > 0.2 or (now > 5e-3 and now > 3 * before > 0):
             break
@@ -98,11 +111,12 @@ def _triad(device: Device, seconds: float) -> float:
     parameters = [Parameter(name, "float32", access) for name, access in names]
     parameters += [
         Parameter("s", "float32", "value"),
-        Parameter("n", "int64", "value"),
-        Parameter("chunk", "int64", "value"),
+        Parameter("n", limits.language.index, "value"),
+        Parameter("chunk", limits.language.index, "value"),
     ]
     threads = _threads(device)
-    program = load_program(device, Source("triad", tuple(parameters), _TRIAD, (), (threads, 1, 1), filename="triad.c"))
+    text = _triad_text(limits.language)
+    program = load_program(device, Source("triad", tuple(parameters), text, (), (threads, 1, 1), filename="triad.c"))
     units = max(1, limits.compute_units)
     launches = []
     for groups in (units, 4 * units, 16 * units) if threads == 1 else (8 * units, 64 * units, -(-n // (4 * threads))):
@@ -120,13 +134,16 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
     out = device.allocate(8 * groups * threads)
     parameters = (
         Parameter("out", dtype, "out"),
-        Parameter("rounds", "int64", "value"),
+        Parameter("rounds", limits.language.index, "value"),
         Parameter("factor", dtype, "value"),
     )
     found = 0.0
+    defines: tuple[tuple[str, int | str], ...] = ()
     for chains in (8, 12):  # latency of an FMA times units per core: 8 to 10 chains on current CPUs
-        defines = (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
-        source = Source("chains", parameters, _CHAINS, defines, (threads, 1, 1), filename="chains.c")
+        text = _chains_text(limits.language, dtype, chains)
+        if threads == 1:
+            text, defines = _LANES, (("T", c_name(dtype)), ("CHAINS", chains), ("LANES", width))
+        source = Source("chains", parameters, text, defines, (threads, 1, 1), filename="chains.c")
         program = load_program(device, source)
         rounds = _enough(device, lambda rounds, p=program: p.bind((groups, 1, 1), out, rounds, 0.5))  # type: ignore[misc]
         launch = program.bind((groups, 1, 1), out, rounds, 0.5)
@@ -137,7 +154,9 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
 def _launch(device: Device, seconds: float) -> float:
     """Wall time from the call of a launch that does nothing to speak of until its result is there."""
     parameters = (Parameter("out", "float32", "out"),)
-    program = load_program(device, Source("nothing", parameters, "KERNEL { out[0] = 1; }\n", (), (1, 1, 1)))
+    say = device.limits.language
+    text = say.kernel(say.store("float32", "out", "0", "1"))
+    program = load_program(device, Source("nothing", parameters, text, (), (1, 1, 1)))
     launch = program.bind((1, 1, 1), device.allocate(4))
     launch()
     device.synchronize()

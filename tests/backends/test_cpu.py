@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tilewright.backends import cache, cpu_compiler, host
 from tilewright.backends.cpu import CpuDevice, discover
-from tilewright.backends.kit_sources import LOOP, download, scale, source, upload
+from tilewright.backends.kit_sources import download, loop, scale, source, upload
 from tilewright.backends.pool import Pool, size_class
 from tilewright.backends.protocol import CompileError, Device, Layout, OutOfMemory, Unsupported, VendorCall
 from tilewright.kernels.kit_ops import check_special, ops_for, ops_source
@@ -78,9 +79,36 @@ def test_flags_that_a_compiler_refuses_are_dropped(
 @pytest.mark.skipif(cpu_compiler.vector_math() < 2, reason="no libmvec of glibc 2.35 or later")
 @pytest.mark.parametrize("function", ["exp", "sin", "erf", "log1p"])
 def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
-    body = LOOP.format(f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
+    body = loop(cpu, f"STORE(f32, y, i, {function}_f32(LOAD(f32, x, i)));")
     binary = cpu.build(source(cpu, "vectors", "out float32 y, in float32 x, value int64 n", body))
     assert b"_ZGV" in binary and b"v_" + function.encode() + b"f" in binary
+
+
+def _double(device: Device, function: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    body = loop(device, f"STORE(f64, y, i, {function}_f64(LOAD(f64, x, i)));")
+    what = source(device, "doubles", "out float64 y, in float64 x, value int64 n", body, CHUNK=x.size)
+    y = device.allocate(x.nbytes)
+    device.load(device.build(what), what).bind((1, 1, 1), y, upload(device, x), x.size)()
+    return download(device, y, np.float64)[: x.size]
+
+
+@pytest.mark.parametrize("function", ["exp", "sin", "cos"])
+def test_float64_functions_are_right_to_the_last_bit_or_so(cpu: Device, function: str) -> None:
+    rng, pi = np.random.default_rng(6), np.pi
+    turns = rng.integers(-600_000, 600_000, 4096) * (pi / 2)
+    x = np.concatenate([rng.uniform(-7, 7, 40_000), rng.uniform(-9e5, 9e5, 20_000), turns, np.nextafter(turns, 0)])
+    x = rng.uniform(-700, 700, 60_000) if function == "exp" else x
+    wide = getattr(np, function)(x.astype(np.longdouble))  # 64 bits of fraction
+    errors = np.abs(_double(cpu, function, x) - wide) / np.spacing(np.abs(wide.astype(np.float64)))
+    assert errors.max() < 0.9
+    odd = [0, -0.0, 1e-9, -5e-324, np.inf, -np.inf, np.nan]
+    special = np.asarray([*odd, 709.78, 709.79, -745.1, -745.2, 1e22, -1e300])
+    with np.errstate(all="ignore"):
+        expected = getattr(np, function)(special)
+    got = _double(cpu, function, special)
+    np.testing.assert_array_equal(got[:7], expected[:7])
+    assert np.signbit(got[1]) == np.signbit(expected[1])
+    np.testing.assert_allclose(got, expected, rtol=5e-16, atol=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

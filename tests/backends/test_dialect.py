@@ -7,7 +7,7 @@ import pytest
 
 from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
-from tilewright.backends.kit_sources import LOOP, groups, run, source
+from tilewright.backends.kit_sources import groups, loop, run, source
 from tilewright.backends.protocol import Device, Source
 
 N = 1 << 16
@@ -18,7 +18,7 @@ ADD = "#define ADD(a, b) ((a) + (b))\n#define LARGER(a, b) MAX_NAN(a, b)\n"
 def test_every_16_bit_float_is_widened_exactly_and_comes_back(device: Device, dtype: str) -> None:
     c = DTYPES[dtype].c
     bits = np.arange(N, dtype=np.uint16)
-    body = LOOP.format(f"const f32 v = LOAD({c}, in0, i); STORE(f32, out0, i, v); STORE({c}, out1, i, v);")
+    body = loop(device, f"const f32 v = LOAD({c}, in0, i); STORE(f32, out0, i, v); STORE({c}, out1, i, v);")
     what = source(device, f"widen_{c}", f"out float32 out0, out {dtype} out1, in {dtype} in0, value int64 n", body)
     wide, back = run(device, what, [(N, np.float32), (N, np.uint16)], [bits], N)
     expected = bits.view(numpy_dtype(dtype)).astype(np.float32)
@@ -42,7 +42,7 @@ def test_rounding_is_to_nearest_even(device: Device, dtype: str) -> None:
         below, above = np.nextafter(exact, np.float32(-np.inf)), np.nextafter(middle, np.float32(np.inf))
         values = np.concatenate([exact, next_up, below, middle, above, ends])
         expected = values.astype(numpy_dtype(dtype))
-    body = LOOP.format(f"STORE({c}, out0, i, in0[i]); STORE(f32, out1, i, ROUND_{c}(in0[i]));")
+    body = loop(device, f"STORE({c}, out0, i, in0[i]); STORE(f32, out1, i, ROUND_{c}(in0[i]));")
     what = source(device, f"narrow_{c}", f"out {dtype} out0, out float32 out1, in float32 in0, value int64 n", body)
     narrow, rounded = run(device, what, [(values.size, np.uint16), (values.size, np.float32)], [values], values.size)
     number = ~np.isnan(expected.astype(np.float32))
@@ -125,8 +125,9 @@ def test_constants_are_the_ends_of_each_type(device: Device, dtype: str) -> None
 
 def test_nothing_but_fma_is_contracted(device: Device) -> None:
     a, b = np.float32(1 + 2**-12), np.float32(1 - 2**-12)
-    body = LOOP.format(
-        "STORE(f32, out0, i, in0[i] * in1[i] - in2[i]); STORE(f32, out1, i, FMA(in0[i], in1[i], -in2[i]));"
+    body = loop(
+        device,
+        "STORE(f32, out0, i, in0[i] * in1[i] - in2[i]); STORE(f32, out1, i, FMA(in0[i], in1[i], -in2[i]));",
     )
     parameters = "out float32 out0, out float32 out1, in float32 in0, in float32 in1, in float32 in2, value int64 n"
     inputs = [np.full(64, v, np.float32) for v in (a, b, 1)]

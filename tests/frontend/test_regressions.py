@@ -19,6 +19,8 @@ def written(x: Any, key: Any, value: Any) -> Any:
 
 
 PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "a value per row, wanted by element": lambda xp: xp.ones((3, 5)) / xp.sum(xp.ones((3, 5)), axis=1, keepdims=True),
+    "bounds that are arrays of no axes": lambda xp: xp.arange(xp.asarray(1.5), xp.asarray(6), xp.asarray(2)),
     "a write into an array without elements": lambda xp: written(xp.zeros((7, 0)), np.s_[:3, ..., -2:], 1),
     "an integer bound that bounds nothing": lambda xp: xp.clip(xp.asarray([1, 200], dtype="uint8"), -2, 300),
     "a complex variance is real": lambda xp: xp.var(xp.asarray([1 + 2j, 3], dtype="complex64"), correction=1),

@@ -56,7 +56,7 @@ def run_problem(
     """Launch once; compare all of every output buffer, and the canary behind it."""
     if kernel is None or config is None:
         kernel, config = pick(problem, device)
-    program = load_program(device, kernel.render(problem, config))
+    program = load_program(device, kernel.render(problem, config, device.limits.language))
     buffers, filled = [], []
     for operand, old in zip(problem.outputs, before, strict=True):
         nbytes = operand.count * DTYPES[operand.dtype].nbytes

@@ -56,6 +56,11 @@ def write(old: Node, value: Node, where: View) -> Node:
     return Node("write", (old, value), where, old.shape, old.dtype)
 
 
+def shares(x: Node) -> Node:
+    """Of a constant: one value per row, wanted for each element."""
+    return op("div", x, broadcast(reduce("sum", x, 1, keepdims=True), x.shape))
+
+
 GRAPHS = {
     "gelu": lambda n: [gelu(leaf(floats(n)))],
     "special max": lambda n: [op("max", leaf(special(n)), leaf(special(n)))],
@@ -67,6 +72,7 @@ GRAPHS = {
     "softmax": lambda n: [softmax(leaf(floats(5, n)))],
     "special softmax": lambda n: [softmax(leaf(special(5, n)))],
     "layer norm": lambda n: [layer_norm(leaf(floats(6, n)), leaf(floats(n)), leaf(floats(n)))],
+    "shares of ones": lambda n: [shares(broadcast(const(1.0), (3, n)))],
     "sum rows": lambda n: [reduce("sum", leaf(floats(3, n)), 1)],
     "max columns": lambda n: [reduce("max", leaf(special(n, 7)), 0)],
     "min of middle": lambda n: [reduce("min", leaf(floats(3, n, 5)), 1)],

@@ -27,8 +27,8 @@ class Synthetic(Map):
     def default(self, problem, limits):
         return {"A": 1, "B": 1, "MODE": "x", "TILE": 1024}
 
-    def render(self, problem, config):
-        return super().render(problem, {"TILE": 1024, "FLAT": 0, "THREADS": 1})
+    def render(self, problem, config, *language):
+        return super().render(problem, {"TILE": 1024, "FLAT": 0, "THREADS": 1}, *language)
 
 
 def bowl(candidate):
@@ -139,7 +139,7 @@ def test_vendor_and_default_are_measured_first_and_compared_in_the_end(store):
 def test_a_new_kernel_text_is_measured_again_best_first(store, monkeypatch):
     search(store, FakeMeasurer(bowl), effort="exhaustive").run()
     monkeypatch.setattr(
-        Synthetic, "render", lambda self, p, c: replace(Map.render(self, p, {"TILE": 1024, "FLAT": 0}), body="new")
+        Synthetic, "render", lambda self, p, c, *_: replace(Map.render(self, p, {"TILE": 1024, "FLAT": 0}), body="new")
     )
     measurer = FakeMeasurer(bowl)
     result = search(store, measurer).run()

@@ -26,8 +26,8 @@ FAULTS = json.loads(os.environ.get("FAULTS", "{}"))
 class Tiled(Map):
     """The map kernel with its tile among the defines, so that a build knows which config it is for."""
 
-    def render(self, problem, config):
-        return replace(super().render(problem, config), defines=(("TILE", int(config["TILE"])),))
+    def render(self, problem, config, *language):
+        return replace(super().render(problem, config, *language), defines=(("TILE", int(config["TILE"])),))
 
 
 class Buffer:
