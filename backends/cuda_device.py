@@ -6,7 +6,8 @@ All work goes to CUDA's default stream, so it is in order with CuPy code of the 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -142,6 +143,7 @@ class CudaDevice:
         self.fingerprint = _fingerprint(properties, self.architecture)
         self.limits = _limits(properties, self.architecture)
         self._pool = cupy.cuda.MemoryPool()
+        self.namespace = cupy
 
     def allocate(self, nbytes: int) -> Buffer:
         try:
@@ -222,6 +224,17 @@ class CudaDevice:
         pointer = cupy.cuda.MemoryPointer(memory, layout.offset * dtype.itemsize)
         strides = tuple(stride * dtype.itemsize for stride in layout.strides)
         return cupy.ndarray(layout.shape, dtype, pointer, strides)
+
+    def store(self, layout: Layout, buffer: Buffer, array: Any) -> None:
+        """A CuPy array, broadcast and cast, into `buffer`."""
+        with self.scope():
+            self.view(layout, buffer)[...] = array
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """CuPy's current device and stream are ours."""
+        with self.handle, cupy.cuda.Stream.null:
+            yield
 
     def adopt(self, exporter: Any) -> tuple[Layout, Buffer, Any]:
         """CuPy reads the capsule and orders our default stream after the exporter's work."""

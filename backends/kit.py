@@ -43,6 +43,9 @@ class Capability:
     claimed: Callable[[Device], bool]
 
 
+TEXT = Capability("to compile kernels", lambda device: device.limits.compiles)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One promise. `run` raises Broken, NotRun, or whatever the device raises; what it returns is kept as facts.
@@ -73,10 +76,13 @@ class Verdict:
 
 
 class Tier:
-    """The checks of one tier, in the order in which they are made. `title` is one line for people."""
+    """The checks of one tier, in the order in which they are made. `title` is one line for people.
 
-    def __init__(self, name: str, title: str) -> None:
-        self.name, self.title = name, title
+    `needs` are capabilities without which none of them applies.
+    """
+
+    def __init__(self, name: str, title: str, *needs: Capability) -> None:
+        self.name, self.title, self.needs = name, title, needs
         self.checks: list[Check] = []
 
     def __iter__(self) -> Iterator[Check]:
@@ -86,7 +92,8 @@ class Tier:
         """Decorates a function of a device; its name, with spaces, is the check's unless `name` says otherwise."""
 
         def add(run: Callable[[Device], Facts | None]) -> Callable[[Device], Facts | None]:
-            self.checks.append(Check(self.name, name or run.__name__.replace("_", " "), promise, run, needs, bound))
+            called = name or run.__name__.replace("_", " ")
+            self.checks.append(Check(self.name, called, promise, run, (*self.needs, *needs), bound))
             return run
 
         return add

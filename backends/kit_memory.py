@@ -1,14 +1,17 @@
-"""Checks of memory: what is written comes back, nothing overlaps, and too much is refused without harm."""
+"""Checks of a device's word about itself, and of memory: bytes come back, nothing overlaps, too much is refused."""
 
 from __future__ import annotations
 
 import gc
+import json
 import weakref
+from dataclasses import asdict
 
 import numpy as np
 
 from tilewright.backends.cache import load_program
 from tilewright.backends.kit import (
+    TEXT,
     Capability,
     Facts,
     NotRun,
@@ -19,8 +22,9 @@ from tilewright.backends.kit import (
     expect_raises,
 )
 from tilewright.backends.kit_sources import download, groups, loop, scale, source, upload
-from tilewright.backends.protocol import Buffer, Device, LaunchError, OutOfMemory
+from tilewright.backends.protocol import Buffer, Device, Found, LaunchError, OutOfMemory
 from tilewright.backends.roundtrip import roundtrip
+from tilewright.backends.vet import trouble as trouble_with
 
 memory = Tier("runtime", "memory, programs and launches")
 
@@ -31,6 +35,18 @@ LARGE = Capability("buffers of more than 2 GiB", lambda device: device.limits.al
 
 def _pattern(nbytes: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, nbytes, np.uint8)
+
+
+@memory.check("The device says what it is: every member there, limits that make sense, a fingerprint that stays.")
+def description(device: Device) -> None:
+    wrong = trouble_with(Found(device.name, device), device.name.partition(":")[0])
+    if wrong:
+        broken(wrong)
+    if device.fingerprint != device.fingerprint or hash(device.fingerprint) != hash(device.fingerprint):
+        broken("the fingerprint differs when it is asked for twice")
+    if device.fingerprint.backend != device.name.partition(":")[0]:
+        broken(f"the fingerprint's backend is {device.fingerprint.backend!r} on device {device.name!r}")
+    json.dumps(asdict(device.fingerprint), allow_nan=False)
 
 
 @memory.check("Bytes come back as they were written, at odd sizes and offsets, and their neighbours stay.")
@@ -122,7 +138,9 @@ def buffers_are_freed(device: Device) -> None:
         broken("a buffer that nobody refers to is still held by the device")
 
 
-@memory.check("A launch keeps its buffers alive, and memory that is handed out again disturbs no launch before it.")
+@memory.check(
+    "A launch keeps its buffers alive, and memory that is handed out again disturbs no launch before it.", TEXT
+)
 def no_use_after_free(device: Device) -> None:
     x = np.arange(10_000, dtype=np.float32)
     target = device.allocate(x.nbytes)
@@ -185,7 +203,7 @@ def allocation_until_out_of_memory(device: Device) -> Facts:
     return {"bytes until refused": taken} if refused else {"bytes promised without being refused": taken}
 
 
-@memory.check("Addresses are 64 bits wide: bytes beyond 2 GiB are read, written, copied and computed on.", LARGE)
+@memory.check("Addresses are 64 bits wide: bytes beyond 2 GiB are read, written, copied and computed on.", LARGE, TEXT)
 def beyond_2_gib(device: Device) -> Facts:
     nbytes = min(device.limits.allocation_nbytes, HUGE)
     try:
@@ -213,7 +231,7 @@ def beyond_2_gib(device: Device) -> Facts:
 
 
 @memory.check(
-    "Launches, writes, copies and reads happen in the order in which they were given, without being asked to."
+    "Launches, writes, copies and reads happen in the order in which they were given, without being asked to.", TEXT
 )
 def order(device: Device) -> None:
     x = np.arange(3000, dtype=np.float32)

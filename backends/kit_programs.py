@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tilewright.backends.cache import load_program
-from tilewright.backends.kit import Capability, Tier, broken, expect_equal, expect_raises
+from tilewright.backends.kit import TEXT, Capability, Tier, broken, expect_equal, expect_raises
 from tilewright.backends.kit_sources import (
     CHUNK,
     download,
@@ -22,26 +21,13 @@ from tilewright.backends.kit_sources import (
     threads,
     upload,
 )
-from tilewright.backends.protocol import CompileError, Device, Found, LaunchError, Layout, VendorCall
-from tilewright.backends.vet import trouble
+from tilewright.backends.protocol import CompileError, Device, LaunchError, Layout, VendorCall
 
-programs = Tier("runtime", "memory, programs and launches")
+programs = Tier("runtime", "memory, programs and launches", TEXT)
 
 WIDE = Capability("int64", lambda device: "int64" in device.limits.dtypes)
 GROUPS = Capability("groups of several threads", lambda device: device.limits.threads_per_group > 1)
 GRIDS = ((1, 1, 1), (7, 1, 1), (3, 5, 2), (1, 4, 1), (1, 1, 9), (4099, 1, 1))
-
-
-@programs.check("The device says what it is: every member there, limits that make sense, a fingerprint that stays.")
-def description(device: Device) -> None:
-    wrong = trouble(Found(device.name, device), device.name.partition(":")[0])
-    if wrong:
-        broken(wrong)
-    if device.fingerprint != device.fingerprint or hash(device.fingerprint) != hash(device.fingerprint):
-        broken("the fingerprint differs when it is asked for twice")
-    if device.fingerprint.backend != device.name.partition(":")[0]:
-        broken(f"the fingerprint's backend is {device.fingerprint.backend!r} on device {device.name!r}")
-    json.dumps(asdict(device.fingerprint), allow_nan=False)
 
 
 @programs.check("Every group of a grid runs exactly once, along each of three axes.")

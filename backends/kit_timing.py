@@ -8,11 +8,11 @@ from time import perf_counter
 import numpy as np
 
 from tilewright.backends.cache import load_program
-from tilewright.backends.kit import Facts, Tier, broken
+from tilewright.backends.kit import TEXT, Facts, Tier, broken
 from tilewright.backends.kit_sources import busy, counted, download, groups, upload
 from tilewright.backends.protocol import Device, Launch
 
-timing = Tier("timing", "the clock that the tuner believes")
+timing = Tier("timing", "the clock that the tuner believes", TEXT)
 
 LONG_SECONDS = 0.02
 """A launch of at least so long: next to it, what it costs to start is nothing."""

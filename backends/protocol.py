@@ -8,6 +8,7 @@ arrays, of kernels' meaning, or of tuning.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,6 +65,7 @@ class Limits:
     allocation_nbytes: int  # largest single buffer
     dtypes: frozenset[str]
     matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
+    compiles: bool = True  # False: `build` refuses all text, and what is computed is computed on `Arrays`
     buffers: int = 0  # as many as one kernel may take
     iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
     language: Language = C  # in which sources are written for it: see language.py
@@ -246,6 +248,28 @@ class Sharing(Protocol):
 
     def adopt(self, exporter: Any) -> tuple[Layout, Buffer, Any]:
         """The memory of what has `__dlpack__` on this device, without a copy, and what keeps it alive."""
+
+
+@runtime_checkable
+class Arrays(Protocol):
+    """What a device offers beside `Device` if an array library works on its memory: CuPy's on CUDA, or a wrapped one.
+
+    What no kernel of ours does (sorting, decompositions, transforms) is then done by the library, on the device. A
+    device that compiles nothing has everything done by it.
+    """
+
+    @property
+    def namespace(self) -> Any:
+        """The library's functions, under the array API's names or NumPy's."""
+
+    def view(self, layout: Layout, buffer: Buffer) -> Any:
+        """`buffer` as an array of the library."""
+
+    def store(self, layout: Layout, buffer: Buffer, array: Any) -> None:
+        """Put an array, broadcast and cast as need be, where `layout` says; the rest of `buffer` stays."""
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Within it the library works on this device, in order with the launches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Whether a device really works: allocate, write, compile, launch, read and compare."""
+"""Whether a device really works: allocate, write, compile, launch (or compute with its library), read and compare."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tilewright.backends.cache import load_program
-from tilewright.backends.protocol import Device, Parameter, Source, TilewrightError
+from tilewright.backends.protocol import Arrays, Buffer, Device, Layout, Parameter, Source, TilewrightError, Unsupported
 
 _COUNT = 10_007  # a prime: no group size divides it
 _GROUP = 64
@@ -25,6 +25,18 @@ def saxpy(device: Device) -> Source:
     return Source("saxpy", parameters, say.kernel(body), (("CHUNK", 1024),), (threads, 1, 1), filename="saxpy.c")
 
 
+def _compute(device: Device, y: Buffer, x: Buffer) -> None:
+    """By a kernel, or where nothing is compiled by the device's library."""
+    if device.limits.compiles:
+        load_program(device, saxpy(device)).bind((-(-_COUNT // 1024), 1, 1), y, x, 2.0, _COUNT)()
+    elif isinstance(device, Arrays):
+        layout = Layout("float32", (_COUNT,), (1,))
+        with device.scope():
+            device.store(layout, y, device.view(layout, x) * 2 + device.view(layout, y))
+    else:
+        raise Unsupported(f"{device.name} compiles nothing, and has no arrays of a library (`Arrays`) to compute with")
+
+
 def roundtrip(device: Device) -> str | None:
     """None if `device` computes saxpy right, else what went wrong in one sentence."""
     x = np.arange(_COUNT, dtype=np.float32)
@@ -33,8 +45,7 @@ def roundtrip(device: Device) -> str | None:
         source_buffer, target_buffer = device.allocate(x.nbytes), device.allocate(y.nbytes)
         device.write(source_buffer, x)
         device.write(target_buffer, np.ascontiguousarray(y))
-        program = load_program(device, saxpy(device))
-        program.bind((-(-_COUNT // 1024), 1, 1), target_buffer, source_buffer, 2.0, _COUNT)()
+        _compute(device, target_buffer, source_buffer)
         device.synchronize()
         result = np.frombuffer(device.read(target_buffer, y.nbytes), np.float32)
     except TilewrightError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tilewright import fft, linalg
 from tilewright.array import Array
+from tilewright.backends.fallback import fallbacks
 from tilewright.creation import (
     arange,
     array,
@@ -108,7 +109,6 @@ from tilewright.elementwise import (
 )
 from tilewright.evaluation import can_cast, eval, result_type
 from tilewright.explain import explain
-from tilewright.fallback import fallbacks
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
 from tilewright.late import LATE, late
@@ -201,7 +201,7 @@ __all__ = [
     "log", "log1p", "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
     "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan",
     "negative", "newaxis", "nextafter", "nonzero", "not_equal", "ones", "ones_like", "permute_dims", "pi", "positive",
-    "pow", "prod", "real", "reciprocal", "remainder", "repeat", "reshape", "result_type", "roll", "round",
+    "pow", "prod", "real", "reciprocal", "register", "remainder", "repeat", "reshape", "result_type", "roll", "round",
     "searchsorted", "set_default_device", "sign", "signbit", "sin", "sinh", "sort", "sqrt", "square", "squeeze",
     "stack", "std", "subtract", "sum", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "tril", "triu",
     "trunc", "tune", "tuning", "uint8", "uint16", "uint32", "uint64", "unique_all", "unique_counts", "unique_inverse",

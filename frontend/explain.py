@@ -36,6 +36,13 @@ class Explanation(tuple[Group, ...]):
     __repr__ = __str__
 
 
+def _done(origin: str) -> Group:
+    name = origin.removeprefix("vendor ")
+    if name != origin:
+        return Group(name, "vendor", "library", "done by the device's library already", 0, 0)
+    return Group(name, "fallback", "numpy", "done by the host already", 0, 0)
+
+
 def explain(*arrays: Array) -> Explanation:
     """The groups that evaluating `arrays` would launch on their device. Kernels may be compiled, none is run."""
     if not arrays or any(type(x) is not Array for x in arrays):
@@ -44,7 +51,7 @@ def explain(*arrays: Array) -> Explanation:
     graph = Graph([node for node in (x.node() for x in arrays) if node.op != "buffer"])
     if not graph.roots:
         hosted = [x.node().arg.origin for x in arrays if x.node().arg.origin]
-        return Explanation(Group(name, "fallback", "numpy", "done by the host already", 0, 0) for name in hosted)
+        return Explanation(map(_done, hosted))
     plan = plan_for(graph, device)
     if isinstance(plan, HostPlan):
         return Explanation((Group("+".join(plan.ops), "fallback", "numpy", plan.reason, 0, 0),))

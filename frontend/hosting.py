@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import can_cast_names, name_of, narrow, supported
-from tilewright.fallback import count
 from tilewright.operators import Cell, Recorded, keeps_its_type
-from tilewright.transfer import read, upload
+from tilewright.transfer import read, settle, upload
 
 _NESTS = (tuple, list, dict)
 
@@ -57,7 +58,8 @@ def on_host(name: str, function: Callable[..., Any], args: Any, kwargs: Any, lik
 
     What it returns comes back as Arrays like `like`, where their dtype is one of ours; the rest as it is.
     """
-    moved = 0
+    settle([x._cell.value for x in arrays_in((args, kwargs))], like._device)
+    moved, begin = 0, perf_counter()
 
     def fetched(x: Recorded) -> Any:
         nonlocal moved
@@ -75,7 +77,7 @@ def on_host(name: str, function: Callable[..., Any], args: Any, kwargs: Any, lik
     args, kwargs = mapped(args, Recorded, fetched), mapped(kwargs, Recorded, fetched)
     with np.errstate(all="ignore"):
         result = mapped(function(*args, **kwargs), (np.ndarray, np.generic), back)
-    count(name, moved)
+    count(name, moved, perf_counter() - begin)
     return result
 
 

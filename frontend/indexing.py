@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 from operator import index as to_int
+from time import perf_counter
 from types import EllipsisType
 from typing import Any, TypeGuard
 
 import numpy as np
 
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS
-from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import is_traced
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window
-from tilewright.transfer import HostArray, host, read, upload
+from tilewright.transfer import HostArray, host, read, settle, upload
 from tilewright.views import Shape, whole
 from tilewright.write import fitted
 
@@ -124,11 +125,14 @@ def _expanded(key: Sequence[Item], view: View, device: Device) -> list[tuple[Ite
         covered = view.shape[axis : axis + len(item.shape)]
         if len(item.shape) != len(covered) or any(m not in (e, 0) for m, e in zip(item.shape, covered, strict=True)):
             raise IndexError(f"a boolean index of shape {item.shape} does not fit axes of shape {covered}")
+        if isinstance(item, Node):
+            settle([item], device)
+        begin = perf_counter()
         mask = read(item, device) if isinstance(item, Node) else item
         if item.shape:
             places = np.nonzero(mask)
             if isinstance(item, Node):
-                count("nonzero", mask.nbytes + sum(p.nbytes for p in places))
+                count("nonzero", mask.nbytes + sum(p.nbytes for p in places), perf_counter() - begin)
             result.extend((p, 1) for p in places)
         else:  # a single truth adds an axis of 1, or of 0, and names none
             result.append((np.zeros(int(mask), np.int64), 0))

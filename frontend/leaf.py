@@ -17,7 +17,8 @@ _OURS = os.path.dirname(__file__)
 class Leaf:
     """Evaluated elements, C-contiguous, in `buffer` on `device`.
 
-    `origin` names the op that the host computed for the device ("" where a kernel did), for `explain`.
+    `origin` names the op that the host computed for the device, or after "vendor " the device's own library; "" where a
+    kernel did. It is for `explain`.
     NumPy arrays may share the memory: a buffer that a leaf has held is never written again, unless its cell is pinned.
     `buffer` is None for an argument of a function that `jit` is tracing: it has no value yet.
     `shown` refers weakly to what NumPy arrays on the memory keep alive, None while there was none.

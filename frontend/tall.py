@@ -8,14 +8,15 @@ that, or where the device has no float64, the caller decomposes x itself.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tilewright.array import Array, wrap
+from tilewright.backends.fallback import count
 from tilewright.creation import asarray, astype
 from tilewright.dtypes import KINDS, object_of
-from tilewright.fallback import count
 from tilewright.operators import apply
 from tilewright.transfer import HostArray
 
@@ -41,8 +42,9 @@ def svd(x: Array, vectors: bool) -> tuple[Any, Array, Array] | None:
     second = _triangle(q)
     if second is None:
         return None
+    begin = perf_counter()
     left, values, right = np.linalg.svd(second @ first)
-    count("svd", 3 * left.nbytes)
+    count("svd", 3 * left.nbytes, perf_counter() - begin)
     u = astype(_times(q, np.linalg.solve(second, left)), object_of(name), copy=False) if vectors else None
     dtype = object_of(name)
     s, vh = (asarray(part.astype(dtype), device=device.name) for part in (values, right))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from math import prod
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.fallback import count
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import narrow, object_of, supported
-from tilewright.fallback import count
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
+from tilewright.library import by_library
 from tilewright.realize import realize
 from tilewright.views import row_major
 
@@ -143,10 +145,15 @@ def strided(data: HostArray, view: View, writable: bool) -> HostArray:
 
 
 def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device: Device) -> Any:
-    """`function` of the NumPy values of `nodes`, its arrays brought back to `device` as nodes. Counted under `name`.
+    """`function`, of NumPy's functions, of the values of `nodes`; its arrays come as nodes, a tuple of them as a tuple.
 
-    A tuple of arrays gives a tuple of nodes.
+    By the device's own library where it has one that can; else by NumPy on the host, counted under `name`.
     """
+    settle(nodes, device)
+    found = by_library(name, function, nodes, device)
+    if found is not None:
+        return found
+    begin = perf_counter()
     arrays = [read(node, device) for node in nodes]
     try:
         with np.errstate(all="ignore"):
@@ -158,8 +165,8 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
     moved = sum(a.nbytes for a in arrays)
     parts = [np.asarray(part) for part in result] if isinstance(result, tuple) else [np.asarray(result)]
     moved += sum(p.nbytes for p in parts)
-    count(name, moved)
     back = tuple(upload(p, _name(p, device), device, name) for p in parts)
+    count(name, moved, perf_counter() - begin)
     return back if isinstance(result, tuple) else back[0]
 
 

@@ -1,5 +1,7 @@
 """What can be run: nodes, problems, and the kernels that know how. Pure: values in, text out."""
 
+from tilewright.backends.protocol import Limits
+from tilewright.kernels.arrays import ARRAYS
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
@@ -16,4 +18,10 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
 }
 """The kernels for each kind of problem, the preferred one first."""
 
-__all__ = ["KERNELS", "Kernel", "Operand", "Problem"]
+
+def kernels_for(kind: str, limits: Limits) -> tuple[Kernel, ...]:
+    """Those among which a device with these limits chooses: all, or where it compiles nothing, ops on its arrays."""
+    return KERNELS[kind] if limits.compiles else (ARRAYS,)
+
+
+__all__ = ["KERNELS", "Kernel", "Operand", "Problem", "kernels_for"]

@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
-from tilewright.kernels import KERNELS
+from tilewright.kernels import KERNELS, kernels_for
 from tilewright.kernels.fuse import fuse
 from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, transposed
 from tilewright.kernels.kit_ops import ops
@@ -134,6 +134,8 @@ def _configs_graphs(name: str) -> list[list[Node]]:
 
 
 def _applicable(kind: str, kernel: Kernel, device: Device) -> list[Node] | None:
+    if kernel not in kernels_for(kind, device.limits):
+        return None
     for roots in _configs_graphs(kind):
         problem = _main(roots, kind, device)
         if problem.kind == kind and any(True for _ in kernel.space(problem, device.limits)):

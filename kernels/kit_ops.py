@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
-from tilewright.backends.kit import Capability, Facts, Tier, broken, expect_equal
-from tilewright.backends.kit_sources import chunk, loop, run, source
+from tilewright.backends.kit import TEXT, Capability, Facts, Tier, broken, expect_equal
+from tilewright.backends.kit_sources import chunk, download, loop, run, source, upload
 from tilewright.backends.protocol import Device, Source
+from tilewright.kernels.arrays import ARRAYS
 from tilewright.kernels.emit import spell
 from tilewright.kernels.kit_run import ulp_errors
+from tilewright.kernels.node import Node
 from tilewright.kernels.ops import OPS, Op
+from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.ready import program_of
 
 ops = Tier("kernels", "what is computed, against NumPy")
 
@@ -147,11 +151,7 @@ def _part_errors(got: Array, wanted: Array) -> Array:
 
 def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Device) -> Facts:
     """Every op on all operands. The facts are the worst error of each function, in ulp, beside its bound."""
-    results: list[Any] = []
-    most = device.limits.buffers - 3 if device.limits.buffers else len(chosen)
-    for some in (chosen[k : k + most] for k in range(0, len(chosen), most)):
-        outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in some]
-        results += run(device, ops_source(device, dtype, some), outputs, operands, len(operands[0]))
+    results = (_by_kernel if device.limits.compiles else _by_arrays)(device, dtype, operands, chosen)
     facts: Facts = {}
     wrong = []
     for op, got in zip(chosen, results, strict=True):
@@ -171,6 +171,29 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
     if wrong:
         broken(f"{len(wrong)} of {len(chosen)} ops are wrong in {dtype}: " + "; ".join(wrong[:4]))
     return facts
+
+
+def _by_kernel(device: Device, dtype: str, operands: list[Array], chosen: list[Op]) -> list[Array]:
+    results: list[Array] = []
+    most = device.limits.buffers - 3 if device.limits.buffers else len(chosen)
+    for some in (chosen[k : k + most] for k in range(0, len(chosen), most)):
+        outputs = [(len(operands[0]), numpy_dtype(op.result_dtype(dtype))) for op in some]
+        results += run(device, ops_source(device, dtype, some), outputs, operands, len(operands[0]))
+    return results
+
+
+def _by_arrays(device: Device, dtype: str, operands: list[Array], chosen: list[Op]) -> list[Array]:
+    """All ops as one problem, each with an output of its own."""
+    n = len(operands[0])
+    inputs = tuple(Operand(name, (1,), 0, n) for name in (dtype, dtype, "bool"))
+    x, y, c = (Node("load", (), k, (n,), o.dtype) for k, o in enumerate(inputs))
+    sources = {1: (x,), 2: (x, y), 3: (c, x, y)}
+    body = tuple(Node(op.name, sources[op.arity], None, (n,), op.result_dtype(dtype)) for op in chosen)
+    outputs = tuple(Operand(node.dtype, (1,), 0, n) for node in body)
+    program = program_of(ARRAYS, Problem("map", (n,), inputs, outputs, body), {}, device)
+    targets = [device.allocate(n * DTYPES[o.dtype].nbytes) for o in outputs]
+    program.bind((1, 1, 1), *targets, *(upload(device, data) for data in operands))()
+    return [download(device, b, numpy_dtype(o.dtype)) for b, o in zip(targets, outputs, strict=True)]
 
 
 def check_special(dtype: str, device: Device) -> Facts:
@@ -216,6 +239,6 @@ for _dtype in DTYPES:
         )(partial(check_accuracy, _dtype))  # fmt: skip
     if DTYPES[_dtype].compute != _dtype:
         ops.check(
-            f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed,
+            f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed, TEXT,
             name=f"conversions {_dtype}", bound="exact",
         )(partial(check_conversion, _dtype))  # fmt: skip

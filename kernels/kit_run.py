@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.kit import broken
 from tilewright.backends.protocol import Device
-from tilewright.kernels import KERNELS
+from tilewright.kernels import kernels_for
 from tilewright.kernels.fuse import fuse
 from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.oracle import reference, window
 from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.ready import program_of
 from tilewright.kernels.space import Config
 
 Array = np.ndarray[Any, Any]
@@ -53,7 +53,7 @@ def ulp_errors(got: Array, expected: Array, dtype: str, parts: Array | float = 0
 
 def pick(problem: Problem, device: Device) -> tuple[Kernel, Config]:
     """The first kernel that applies, with its default config. Raises Broken where none does."""
-    for kernel in KERNELS[problem.kind]:
+    for kernel in kernels_for(problem.kind, device.limits):
         if any(True for _ in kernel.space(problem, device.limits)):
             return kernel, kernel.default(problem, device.limits)
     broken(f"no kernel applies to {problem.title} with these limits")
@@ -96,7 +96,7 @@ def run_problem(
     sources = [device.allocate(array.nbytes + CANARY_NBYTES) for array in inputs]
     for buffer, array in zip(sources, inputs, strict=True):
         device.write(buffer, array.view(np.uint8).tobytes() + bytes(CANARY_NBYTES))  # what a read too far would find
-    program = load_program(device, kernel.render(problem, config, device.limits.language))
+    program = program_of(kernel, problem, config, device)
     program.bind(kernel.grid(problem, config), *buffers, *sources, *kernel.values(problem, config))()
     device.synchronize()
     wanted = reference(problem, inputs)

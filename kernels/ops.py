@@ -79,6 +79,15 @@ def _floor_divide(a: Any, b: Any) -> Any:
     return np.where(np.isinf(a) | np.isinf(b), np.divide(a, b), quotient).astype(quotient.dtype)[()]
 
 
+def _power(a: Any, b: Any) -> Any:
+    """NumPy's, but it refuses negative powers of integers: here they are rounded towards zero, 0's are 0."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind != "i" or not (b < 0).any():
+        return np.power(a, b)
+    ones = np.where(b % 2 == 0, a * a, a)  # of 1 and -1
+    return np.where(b >= 0, np.power(a, np.maximum(b, 0)), np.where(np.abs(a) == 1, ones, 0)).astype(a.dtype)[()]
+
+
 def _expm1(x: Any) -> Any:
     """NumPy's, but for complex x the standard's special values: expm1(a) cos b - 2 sin(b/2)^2 + i exp(a) sin b."""
     x = np.asarray(x)
@@ -123,7 +132,7 @@ _op("abs", 1, "fiuc", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - (
 _op("sign", 1, "fiu", np.sign, {"f": "({0} != {0} ? {0} : ({t})(({0} > 0) - ({0} < 0)))", "i": "({t})(({0} > 0) - ({0} < 0))", "u": "({t})({0} > 0)"})  # fmt: skip
 _op("max", 2, "fiub", np.maximum, {"f": "MAX_NAN({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
 _op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
-_op("pow", 2, "fiu", np.power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)  # fmt: skip
+_op("pow", 2, "fiu", _power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)  # fmt: skip
 
 # rounding
 _ROUNDING: tuple[tuple[str, str, Oracle], ...] = (

@@ -40,7 +40,7 @@ def _node(node: Node, source: list[Array]) -> Array:
         return window(np.ascontiguousarray(source[0]).reshape(-1), node.arg)
     if node.op == "reduce":
         name, axis = node.arg
-        return _reduce(name, source[0], axis, dtype)
+        return reduced(name, source[0], axis, dtype)
     if node.op == "matmul":
         return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
     if node.op == "gather":
@@ -56,7 +56,8 @@ def _wide(x: Array) -> Array:
     return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
 
 
-def _reduce(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+def reduced(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    """A reduction of one axis, as NumPy has it, in `dtype`."""
     if x.dtype.kind == "b":  # NumPy counts booleans; max and min of them are any and all
         return {"max": np.any, "min": np.all}[name](x, axis=axis)
     with np.errstate(all="ignore"):
@@ -105,43 +106,46 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             table = inputs[node.arg]
             value = table[np.clip(source[0], 0, len(table) - 1)].astype(dtype)
         elif node.op == "reduce":
-            value = _partial(problem, node.arg, np.broadcast_to(_lift(source[0], node.src[0], space), space), dtype)
+            value = _partial(problem, node.arg, np.broadcast_to(lift(source[0], node.src[0], space), space), dtype)
         elif node.op == "dot":
             value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
             whole = len(node.shape) == len(space)
-            lifted = [_lift(v, s, space) if whole else v for v, s in zip(source, node.src, strict=True)]
+            lifted = [lift(v, s, space) if whole else v for v, s in zip(source, node.src, strict=True)]
             value = _apply(node.op, dtype, lifted)
             if node.op == "cast" and wide and node.dtype in ("float16", "bfloat16", "float32"):
                 value = value.astype(numpy_dtype(node.dtype)).astype(dtype)  # an explicit cast rounds
         values[id(node)] = value
-    return [_store(problem, k, values[id(root)], root) for k, root in enumerate(problem.body)]
+    return [_store(problem, k, values[id(root)]) for k, root in enumerate(problem.body)]
 
 
-def _lift(value: Array, node: Node, space: tuple[int, ...]) -> Array:
+def lift(value: Any, node: Node, space: tuple[int, ...]) -> Any:
     """A per-row value gets a last axis of 1, so that it broadcasts against per-element values."""
     return value[..., None] if len(node.shape) < len(space) and value.ndim == len(space) - 1 else value
 
 
-def _dot(problem: Problem, node: Node, source: list[Array]) -> Array:
+def dot_operands(problem: Problem, node: Node, source: list[Any], broadcast: Callable[..., Any]) -> tuple[Any, Any]:
+    """What a dot multiplies, as (batch, m, k) and (batch, n, k); arrays of any library, and its broadcast_to."""
     batch, m, n, k = problem.space
-    left, right = (_lift(v, s, problem.space) for v, s in zip(source, node.src, strict=True))
-    a = np.broadcast_to(left, (batch, m, left.shape[2], k))[:, :, 0, :]
-    b = np.broadcast_to(right, (batch, right.shape[1], n, k))[:, 0, :, :]
+    left, right = (lift(v, s, problem.space) for v, s in zip(source, node.src, strict=True))
+    a = broadcast(left, (batch, m, left.shape[2], k))[:, :, 0, :]
+    b = broadcast(right, (batch, right.shape[1], n, k))[:, 0, :, :]
+    return a, b
+
+
+def _dot(problem: Problem, node: Node, source: list[Array]) -> Array:
+    a, b = dot_operands(problem, node, source, np.broadcast_to)
     return np.matmul(a, b.swapaxes(-1, -2))
 
 
 def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Array:
     if problem.parts == 1:
-        return _reduce(name, x, x.ndim - 1, dtype)
+        return reduced(name, x, x.ndim - 1, dtype)
     chunk = -(-problem.space[-1] // problem.parts)
     pieces = [x[..., p * chunk : (p + 1) * chunk] for p in range(problem.parts)]
-    return np.stack([_reduce(name, piece, piece.ndim - 1, dtype) for piece in pieces], axis=-1)
+    return np.stack([reduced(name, piece, piece.ndim - 1, dtype) for piece in pieces], axis=-1)
 
 
-def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
-    per_element = problem.kind == "row" and len(root.shape) == len(problem.space)
-    shape = problem.space if problem.kind == "map" or per_element else problem.space[:-1]
-    if problem.kind == "reduce" and problem.parts > 1:
-        shape = (*problem.space[:-1], problem.parts)
+def _store(problem: Problem, k: int, value: Array) -> Array:
+    shape = problem.stored_shape(k)
     return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype), copy=False)

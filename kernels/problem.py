@@ -85,6 +85,13 @@ class Problem:
         """Family and sizes: the identity under which records are kept."""
         return f"{self.family}:{'x'.join(map(str, self.space))}"
 
+    def stored_shape(self, k: int) -> tuple[int, ...]:
+        """The axes over which output `k` varies."""
+        per_element = self.kind == "row" and len(self.body[k].shape) == len(self.space)
+        if self.kind == "map" or per_element:
+            return self.space
+        return (*self.space[:-1], self.parts) if self.parts > 1 else self.space[:-1]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and self.to_json() == other.to_json()
 

@@ -130,7 +130,7 @@ class Reference:
         for part, expected in self._slabs:
             view = _view(part, k, expected[0][k].shape)
             worst = max(worst, self._compare(k, window(got, view), expected[0][k], expected[1][k]))
-        everything = _view(self.problem, k, _shape(self.problem, k))
+        everything = _view(self.problem, k, self.problem.stored_shape(k))
         written = window(bits[: operand.count].reshape(-1), _apart(everything, bits.shape[1]))
         if DTYPES[operand.dtype].kind in "fbc" and (stale := int((written == mark).any(-1).sum())):
             raise WrongResult(f"output {k}: {stale} elements were not written")
@@ -211,16 +211,6 @@ def _cut(problem: Problem, axis: int, begin: int, count: int) -> Problem:
     data["space"][axis] = count
     smaller = Problem.from_json(data)
     return replace(smaller, inputs=moved(smaller.inputs), outputs=moved(smaller.outputs))
-
-
-def _shape(problem: Problem, k: int) -> tuple[int, ...]:
-    """Axes over which output `k` varies; the same rule as the oracle's."""
-    per_element = problem.kind == "row" and len(problem.body[k].shape) == len(problem.space)
-    if problem.kind == "map" or per_element:
-        return problem.space
-    return (
-        (*problem.space[:-1], problem.parts) if problem.kind == "reduce" and problem.parts > 1 else problem.space[:-1]
-    )
 
 
 def _view(problem: Problem, k: int, shape: tuple[int, ...]) -> View:

@@ -7,14 +7,16 @@ from typing import Any
 
 from tilewright.backends.protocol import Device, Unsupported
 from tilewright.kernels.problem import Problem
-from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, vendor_candidate
+from tilewright.kernels.ready import Ready
+from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, natives, vendor_candidate
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import default_store
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`origin` is "record" (measured here), "nearest" (measured at another size), "vendor" or "default"."""
+    """`origin` is "record" (measured here), "nearest" (measured at another size), "registered" (a native op that is
+    trusted unmeasured), "vendor" or "default"."""
 
     candidate: Candidate
     origin: str
@@ -53,6 +55,9 @@ def _choose(problem: Problem, device: Device) -> Choice:
         candidate = usable(record, problem, device, vendor)
         if candidate is not None and candidate.name not in failed:
             return Choice(candidate, "nearest")
+    for native in natives(problem, device, trusted=True):
+        if native.name not in failed:
+            return Choice(Candidate(native.name), "registered")
     if vendor is not None and vendor.name not in failed:
         return Choice(vendor, "vendor")
     if default is None:
@@ -64,7 +69,9 @@ def usable(record: Record, problem: Problem, device: Device, vendor: Candidate |
     """The record's candidate if it is valid for this problem on this device."""
     if record.kernel == VENDOR:
         return vendor
-    kernel = kernels(problem).get(record.kernel)
+    kernel = kernels(problem, device).get(record.kernel)
+    if isinstance(kernel, Ready) and kernel.version != record.text:
+        return None  # another op of that name was measured
     if kernel is None or kernel.space(problem, device.limits).refusal(record.config) is not None:
         return None
     return Candidate(record.kernel, record.config)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.kit import Capability, Conformance, Facts, Tier, broken, expect_equal
+from tilewright.backends.kit import TEXT, Capability, Conformance, Facts, Tier, broken, expect_equal
 from tilewright.backends.kit_sources import download, groups, scale, upload
 from tilewright.backends.protocol import Device
 from tilewright.kernels.node import Node
@@ -97,7 +97,7 @@ def check_fault(fault: str, device: Device) -> Facts:
 for _fault in EXPECTED:
     tuning.check(
         f"A kernel that {WORDS[_fault]} is told as failed; the next one runs.",
-        *([ENDLESS] if _fault == "hang" else []), name=f"survives {_fault}",
+        TEXT, *([ENDLESS] if _fault == "hang" else []), name=f"survives {_fault}",
     )(partial(check_fault, _fault))  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def fingerprint_everywhere(device: Device) -> None:
         broken(f"the fingerprint here is {device.fingerprint}, in another process {there}")
 
 
-@tuning.check("A kernel that another process built loads and runs here.")
+@tuning.check("A kernel that another process built loads and runs here.", TEXT)
 def built_elsewhere(device: Device) -> None:
     answer = supervised(device.name).binary()
     if not answer["ok"]:

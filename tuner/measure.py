@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
+from tilewright.tuner import natives
 from tilewright.tuner.prepare import Candidate
 
 LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
@@ -128,6 +129,11 @@ class Supervisor:
         return self.hang_seconds + (20 * best if math.isfinite(best) else 2 * self.hang_seconds)
 
     def _start(self) -> None:
+        if natives.adopting:
+            raise self._unmeasurable(
+                "a worker process runs this script to find what it registers: put what measures under "
+                "`if __name__ == '__main__':`"
+            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         command = [sys.executable, "-P", "-m", self.module, self.device]
         self._process = subprocess.Popen(
@@ -156,7 +162,7 @@ class Supervisor:
             self._start()
         assert self._process is not None and self._process.stdin is not None
         with suppress(BrokenPipeError):  # it died between requests: the wait below finds that out and says why
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps({**request, **natives.references()}) + "\n")
             self._process.stdin.flush()
         try:
             answer = self._wait("prepare", run_seconds, patience)

@@ -9,7 +9,7 @@ from itertools import islice
 
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
-from tilewright.tuner.prepare import Candidate, default_candidate, kernels, text_hash, vendor_candidate
+from tilewright.tuner.prepare import Candidate, default_candidate, kernels, natives, text_hash, vendor_candidate
 from tilewright.tuner.records import POLICY, Record, differs
 from tilewright.tuner.store import Store
 
@@ -54,7 +54,7 @@ class Past:
         name = candidate.name
         if name not in self._texts:
             try:
-                self._texts[name] = text_hash(self.problem, candidate, self.device.limits.language)
+                self._texts[name] = text_hash(self.problem, candidate, self.device)
             except Exception:  # whatever an old record asks of a kernel that has changed since; the worker says what
                 self._texts[name] = "?"
         return self._texts[name]
@@ -64,14 +64,15 @@ class Past:
         """Every valid config of every kernel of the problem's kind, by canonical name."""
         found = (
             Candidate(name, config)
-            for name, kernel in kernels(self.problem).items()
+            for name, kernel in kernels(self.problem, self.device).items()
             for config in islice(kernel.space(self.problem, self.device.limits), MOST)
         )
         return {c.name: c for c in found}
 
     def space_hash(self) -> str:
         """Changes when a kernel comes, goes, or gets other tunables."""
-        spaces = {n: k.space(self.problem, self.device.limits).choices for n, k in kernels(self.problem).items()}
+        found = kernels(self.problem, self.device)
+        spaces = {name: kernel.space(self.problem, self.device.limits).choices for name, kernel in found.items()}
         data = [[name, [[k, list(v)] for k, v in choices.items()]] for name, choices in spaces.items()]
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]
 
@@ -91,8 +92,9 @@ class Past:
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted
 
     def first(self) -> list[Candidate]:
-        """What to measure before any search: vendor, default, winners that no longer hold as they are, neighbours'."""
+        """What to measure before any search: vendor, default, native ops, winners that hold no longer, neighbours'."""
         first = [c for c in (self.vendor, self.default) if c is not None]
+        first += [Candidate(native.name) for native in natives(self.problem, self.device)]
         again = sorted((r for r in self._stale if r.status == "ok"), key=lambda r: r.seconds)[:FEW]
         again += self._store.nearest(self.problem, self.device.fingerprint)[:2]
         first += [self.candidates[r.name] for r in again if r.name in self.candidates]

@@ -9,9 +9,8 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-from tilewright.backends.cache import has_program, load_program
+from tilewright.backends.cache import has_program
 from tilewright.backends.dtypes import DTYPES
-from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import (
     Argument,
     Buffer,
@@ -23,11 +22,12 @@ from tilewright.backends.protocol import (
     Unsupported,
     VendorCall,
 )
-from tilewright.kernels import KERNELS
+from tilewright.kernels import kernels_for
 from tilewright.kernels.apart import Pieces
 from tilewright.kernels.emit import counted
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.ready import Ready, program_of
 from tilewright.kernels.space import Config
 from tilewright.tuner.records import candidate_name
 
@@ -109,24 +109,55 @@ class Prepared:
         )
 
 
-def kernels(problem: Problem) -> dict[str, Kernel]:
-    """The kernels of the problem's kind by name."""
-    return {kernel.name: kernel for kernel in KERNELS[problem.kind]}
+registered: dict[tuple[str, str, str], tuple[Ready, Any]] = {}
+"""Native ops by kind, device (or backend) and name, with what `natives` knows of them."""
+
+
+def natives(problem: Problem, device: Device, trusted: bool = False) -> list[Ready]:
+    """The native ops that take the problem on the device; if `trusted`, those alone that need no measurement."""
+    places = (device.name, device.name.partition(":")[0])
+    return [
+        kernel
+        for (kind, where, _), (kernel, reference) in registered.items()
+        if kind == problem.kind and where in places and (reference.trusted or not trusted)
+        and _takes(kernel, problem, device)
+    ]  # fmt: skip
+
+
+def _takes(kernel: Ready, problem: Problem, device: Device) -> bool:
+    try:
+        return kernel.make(problem, device) is not None
+    except Exception:  # when it is measured the same happens, and is written down with its reason
+        return True
+
+
+def kernels(problem: Problem, device: Device) -> dict[str, Kernel]:
+    """The kernels for the problem's kind on the device by name, native ops that take it included."""
+    found: list[Kernel] = [*kernels_for(problem.kind, device.limits)]
+    if registered:
+        found += natives(problem, device)
+    return {kernel.name: kernel for kernel in found}
 
 
 def default_candidate(problem: Problem, limits: Limits) -> Candidate | None:
     """What the first kernel that applies would choose without measuring; None where none applies."""
-    for kernel in KERNELS[problem.kind]:
+    for kernel in kernels_for(problem.kind, limits):
         if next(iter(kernel.space(problem, limits)), None) is not None:
             return Candidate(kernel.name, kernel.default(problem, limits))
     return None
 
 
-def text_hash(problem: Problem, candidate: Candidate, language: Language = C) -> str:
-    """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor."""
+def text_hash(problem: Problem, candidate: Candidate, device: Device) -> str:
+    """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor.
+
+    Of what has no text, the version that it says.
+    """
     if candidate.kernel == VENDOR:
         return ""
-    source = kernels(problem)[candidate.kernel].render(problem, candidate.config, language)
+    kernel = kernels(problem, device)[candidate.kernel]
+    if isinstance(kernel, Ready):
+        return kernel.version
+    source = kernel.render(problem, candidate.config, device.limits.language)
     return hashlib.sha256(source.body.encode()).hexdigest()[:12]
 
 
@@ -134,7 +165,7 @@ def prepare(problem: Problem, candidate: Candidate, device: Device) -> Prepared:
     """Raises CompileError, and Unsupported where the candidate does not apply to the problem on this device."""
     if candidate.kernel == VENDOR:
         return _prepare_vendor(problem, device)
-    kernel = kernels(problem).get(candidate.kernel)
+    kernel = kernels(problem, device).get(candidate.kernel)
     if kernel is None:
         raise Unsupported(f"there is no kernel {candidate.kernel!r} for a {problem.kind} problem")
     count = len(problem.outputs) + len(problem.inputs)
@@ -146,14 +177,16 @@ _loaded: dict[tuple[Any, ...], Program] = {}
 
 def _text(problem: Problem, kernel: Kernel, config: Config, device: Device) -> tuple[Any, ...] | None:
     """What alone decides a kernel's text, dear to write for each size; None for products: theirs needs more."""
-    return None if problem.kind == "matmul" else (device, problem.family, kernel.name, *config.items())
+    if problem.kind == "matmul" or isinstance(kernel, Ready):
+        return None
+    return (device, problem.family, kernel.name, *config.items())
 
 
 def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -> Program:
     key = _text(problem, kernel, config, device)
     program = _loaded.get(key) if key is not None else None
     if program is None:
-        program = load_program(device, kernel.render(problem, config, device.limits.language))
+        program = program_of(kernel, problem, config, device)
         if key is not None:
             _loaded[key] = program
     return program
@@ -175,7 +208,7 @@ def prepare_apart(problem: Problem, pieces: Pieces, device: Device) -> Prepared:
         candidate = default_candidate(piece.problem, device.limits)
         if candidate is None:
             raise Unsupported(f"{device.name}: no kernel for {piece.problem.title}")
-        kernel = kernels(piece.problem)[candidate.kernel]
+        kernel = kernels(piece.problem, device)[candidate.kernel]
         part = _part(piece.problem, kernel, candidate.config, device, (piece.output, *piece.inputs))
         parts.append(replace(part, scalars=piece.scalars))
     return Prepared(problem, device, tuple(parts), pieces.temporaries)
@@ -185,7 +218,9 @@ def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
     """Whether preparing would find all its programs made already, in memory or on disk."""
     if candidate.kernel == VENDOR:
         return True
-    kernel = kernels(problem)[candidate.kernel]
+    kernel = kernels(problem, device)[candidate.kernel]
+    if isinstance(kernel, Ready):
+        return True
     key = _text(problem, kernel, candidate.config, device)
     return key in _loaded or has_program(device, kernel.render(problem, candidate.config, device.limits.language))
 
@@ -244,11 +279,12 @@ def _prepare_vendor(problem: Problem, device: Device) -> Prepared:
     temporary = outputs + inputs
     first = Part(program, (1, 1, 1), (temporary, outputs + a, outputs + b))
     after, sources = epilogue(problem, dot)
-    kernel = next((k for k in KERNELS["map"] if next(iter(k.space(after, device.limits)), None) is not None), None)
-    if kernel is None:
+    found_map = default_candidate(after, device.limits)
+    if found_map is None:
         raise Unsupported(f"{device.name}: no kernel for what follows the multiplication in {problem.title}")
     buffers = (*range(outputs), *(outputs + k for k in sources), temporary)
-    second = _part(after, kernel, kernel.default(after, device.limits), device, buffers)
+    kernel = kernels(after, device)[found_map.kernel]
+    second = _part(after, kernel, found_map.config, device, buffers)
     return Prepared(problem, device, (first, second), (prod(problem.space[:3]) * DTYPES[dot.dtype].nbytes,))
 
 

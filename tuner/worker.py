@@ -21,6 +21,7 @@ from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
+from tilewright.tuner.natives import adopt
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.roof import measure_roof
 
@@ -35,6 +36,8 @@ class Worker:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
+            if "natives" in request:
+                adopt(request["path"], request["natives"])
             return {"ok": True, **getattr(self, f"_{request['op']}")(request)}
         except WrongResult as error:
             return {"ok": False, "reason": f"wrong result: {error}"}

@@ -93,6 +93,6 @@ def test_what_32_bit_indices_do_not_reach_is_refused_by_name():
 def test_names_are_canonical_and_texts_are_hashed(device):
     assert Candidate("k", {"B": 1, "A": 2}).name == Candidate("k", {"A": 2, "B": 1}).name == "k A=2 B=1"
     default = default_candidate(double(), device.limits)
-    assert len(text_hash(double(), default)) == 12
-    assert text_hash(double(10), default) == text_hash(double(20), default)
-    assert text_hash(matmul(), Candidate("vendor")) == ""
+    assert len(text_hash(double(), default, device)) == 12
+    assert text_hash(double(10), default, device) == text_hash(double(20), default, device)
+    assert text_hash(matmul(), Candidate("vendor"), device) == ""
