@@ -1,6 +1,8 @@
 """What can be run: nodes, problems, and the kernels that know how. Pure: values in, C text out."""
 
+from tilewright.kernels.attention import AttentionCpu, AttentionTile
 from tilewright.kernels.columns import Columns
+from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
 from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
@@ -12,6 +14,8 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
+    "attention": (AttentionCpu(), AttentionTile()),
+    "conv": (ConvDirect(), ConvCpu(), ConvTile()),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""

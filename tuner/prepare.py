@@ -27,6 +27,7 @@ from tilewright.kernels import KERNELS
 from tilewright.kernels.apart import Pieces
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.space import Config
 from tilewright.tuner.records import candidate_name
 
@@ -145,7 +146,7 @@ _loaded: dict[tuple[Any, ...], Program] = {}
 
 def _text(problem: Problem, kernel: Kernel, config: Config, device: Device) -> tuple[Any, ...] | None:
     """What alone decides a kernel's text, dear to write for each size; None for products: theirs needs more."""
-    return None if problem.kind == "matmul" else (device, problem.family, kernel.name, *config.items())
+    return None if problem.kind in PRODUCTS else (device, problem.family, kernel.name, *config.items())
 
 
 def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -> Program:
