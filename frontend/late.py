@@ -25,7 +25,7 @@ _NAMES = {
     "native": "register",
 }
 LATE: dict[str, str] = {name: module for module, names in _NAMES.items() for name in names.split()}
-LATE["random"] = LATE["bfloat16"] = ""  # a module, and what a package of its own brings
+LATE["random"] = LATE["nn"] = LATE["bfloat16"] = ""  # modules, and what a package of its own brings
 
 
 def late(name: str) -> Any:

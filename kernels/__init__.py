@@ -2,7 +2,9 @@
 
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.arrays import ARRAYS
+from tilewright.kernels.attention import AttentionCpu, AttentionTile
 from tilewright.kernels.columns import Columns
+from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
 from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
@@ -14,6 +16,8 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
+    "attention": (AttentionCpu(), AttentionTile()),
+    "conv": (ConvDirect(), ConvCpu(), ConvTile()),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""

@@ -3,8 +3,8 @@
 Nodes are visited consumers first. A node joins the group of its consumer if it has only one, if its elements can be
 addressed from the group's index space by one set of strides, and if that does not compute something costly twice;
 otherwise it is stored and starts a group of its own. A group starts as a map over its root's shape; it becomes a
-reduce, a row or a matmul when it takes in such a node. Whatever a group holds it sees through a View, which leads
-from the group's space to the node's C-contiguous elements.
+reduce, a row, a matmul, an attention or a convolution when it takes in such a node. Whatever a group holds it sees
+through a View, which leads from the group's space to the node's C-contiguous elements.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tilewright.backends.protocol import Limits
 from tilewright.kernels.lower import Group, Step, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
+from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
 
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 48  # a longer body spills registers on every device that we know
@@ -32,6 +33,7 @@ class _Joined:
     kind: str
     space: tuple[int, ...]
     reads: list[tuple[Node, View]]
+    shape: tuple[int, ...] | None = None  # of the axes that are not summed over, where the group takes it on as well
 
 
 @dataclass(slots=True)
@@ -88,15 +90,16 @@ class _Fusion:
         if len(group.inlined) >= MAX_OPS or len(group.reads) >= most:
             return False
         op = OPS.get(node.op)
-        if group.kind == "matmul":  # its operands are read more than once: only what is nearly a load
+        if group.kind in PRODUCTS:  # its operands are read more than once: only what is nearly a load
             return node.op == "view" or (id(node) in self.plain and (op is None or not op.costly))
         if op is None or not op.costly:
             return True
-        kept = zip(view.strides, group.space[:-1] if group.kind != "map" else group.space, strict=False)
+        row = group.kind != "map" or _of_a_row(node, group.space)
+        kept = zip(view.strides, group.space[:-1] if row else group.space, strict=False)
         return not any(stride == 0 and extent != 1 for stride, extent in kept)
 
     def _commit(self, node: Node, group: Group, view: View, joined: _Joined) -> None:
-        group.become(joined.kind, joined.space)
+        group.become(joined.kind, joined.space, joined.shape)
         group.inlined[id(node), group.widen(view)] = (node, joined.reads)
         self._read(group, joined.reads)
 
@@ -112,15 +115,15 @@ class _Fusion:
             return None
         if node.op == "reduce":
             return self._reduce(node, group, view)
-        if node.op == "matmul":
-            return self._matmul(node, group, view)
+        if node.op in PRODUCTS:
+            return self._product(node, group, view)
         if node.op == "view":
             inner = compose(node.arg, view)
             if inner is None or (group.kind == "matmul" and not _one_batch(inner.strides[:-1], group.space[:-1])):
                 return None
             return _Joined(group.kind, group.space, [(node.src[0], inner)])
         if node.op == "gather":
-            if group.kind == "matmul":
+            if group.kind in PRODUCTS:
                 return None
             table, index = node.src
             self.stored.add(id(table))
@@ -135,7 +138,7 @@ class _Fusion:
         kept, outer = group.space, view
         if extent == 0:
             return _Joined(group.kind, group.space, [])  # its neutral element
-        if group.kind == "matmul":
+        if group.kind in PRODUCTS:
             return None
         row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
         if group.kind != "map" and not row:
@@ -157,23 +160,32 @@ class _Fusion:
         kind = "reduce" if group.kind == "map" else group.kind
         return _Joined(kind, space, [(source, View(space, (*inner.strides, steps[axis]), inner.offset))])
 
-    def _matmul(self, node: Node, group: Group, view: View) -> _Joined | None:
-        a, b = node.src
-        extent = a.shape[-1]
-        if extent == 0:
+    def _product(self, node: Node, group: Group, view: View) -> _Joined | None:
+        """The group takes on the node's shape, of which its own is a reshape, and the axes that are summed over."""
+        if empty(node):
             return _Joined(group.kind, group.space, [])
-        seen = [v for _, v in group.reads] + [v for _, v in group.inlined]
-        if (
-            group.kind != "map"
-            or view != whole(node.shape)
-            or any(not _one_batch(v.strides, group.space) for v in seen)
-        ):
+        in_order = view.offset == 0 and _alike(view.strides, row_major(view.shape), view.shape)
+        if group.kind != "map" or not in_order or prod(view.shape) != prod(node.shape):
             return None
-        space = (*node.shape, extent)
-        *batch_a, a_row, a_column = row_major(a.shape)
-        *batch_b, b_row, b_column = row_major(b.shape)
-        reads = [(a, View(space, (*batch_a, a_row, 0, a_column))), (b, View(space, (*batch_b, 0, b_column, b_row)))]
-        return _Joined("matmul", space, reads)
+        seen = [respaced(v, node.shape) for v in group.views()]
+        if any(v is None or (node.op == "matmul" and not _one_batch(v.strides, node.shape)) for v in seen):
+            return None
+        space, sources = reads(node)
+        if node.op == "conv" and len(group.space) >= len(space):
+            return None  # its input is seen in a shape of its own, which must not be mistaken for the group's before
+        return _Joined(node.op, space, sources, node.shape)
+
+
+def _alike(strides: tuple[int, ...], others: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether two sets of strides walk `shape` in the same way: an axis of extent 1 has no say."""
+    return all(s == t or e == 1 for s, t, e in zip(strides, others, shape, strict=True))
+
+
+def _of_a_row(node: Node, space: tuple[int, ...]) -> bool:
+    """Whether `node` is made of a reduction that will make a map over `space` a row, which has it once."""
+    while node.op in OPS or node.op in ("view", "cast"):
+        node = max(node.src, key=lambda s: s.depth)
+    return node.op == "reduce" and space[-1:] == node.src[0].shape[node.arg[1]:][:1]
 
 
 def _along_memory(node: Node, axis: int) -> bool:

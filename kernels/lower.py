@@ -8,7 +8,8 @@ from math import prod
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, View, row_major, toposort, whole
-from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.problem import SUMMED, Operand, Problem
+from tilewright.kernels.products import PRODUCTS, respaced
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
 PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
@@ -33,10 +34,11 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """A problem in the making. `space` ends with the reduced axis once `kind` is no longer "map".
+    """A problem in the making. `space` ends with the axes that are summed over once `kind` is no longer "map".
 
     `root` is the node that is stored, `value` what is computed for it (they differ for a write), `target` the place
-    over the space without a reduced axis. `inlined` maps (node, view) to the node and how its sources are read.
+    over the space without those axes. `before` is the shape that space had until a product gave it its own. `inlined`
+    maps (node, view) to the node and how its sources are read.
     """
 
     root: Node
@@ -46,18 +48,32 @@ class Group:
     target: View
     inlined: dict[tuple[int, View], tuple[Node, list[tuple[Node, View]]]] = field(default_factory=dict)
     reads: set[tuple[int, View]] = field(default_factory=set)
+    before: tuple[int, ...] | None = None
 
     def widen(self, view: View) -> View:
-        """A view made before the group had a reduced axis, over the space as it is now."""
-        if len(view.shape) == len(self.space):
+        """A view made before the group had axes to sum over, over the space as it is now."""
+        if view.shape == self.before:
+            view = respaced(view, self.target.shape) or view  # checked when the group took that shape
+        elif len(view.shape) == len(self.space):
             return view
-        return View(self.space, (*view.strides, 0), view.offset)
+        return View(self.space, (*view.strides, *(0,) * (len(self.space) - len(view.strides))), view.offset)
 
-    def become(self, kind: str, space: tuple[int, ...]) -> None:
-        """Take on a reduced axis; whatever was seen so far does not vary along it."""
+    def views(self) -> set[View]:
+        """Everything that depends on the index so far."""
+        found = {view for _, view in self.inlined} | {v for _, reads in self.inlined.values() for _, v in reads}
+        return found | {self.target, whole(self.space)}
+
+    def become(self, kind: str, space: tuple[int, ...], shape: tuple[int, ...] | None = None) -> None:
+        """Take on axes to sum over; whatever was seen so far does not vary along them. `shape` is the others', where
+        they change as well.
+        """
         self.kind = kind
         if space == self.space:
             return
+        if shape is not None and shape != self.space:
+            target = respaced(self.target, shape)
+            assert target is not None, "the fusion has tried all views"
+            self.before, self.target = self.space, target
         self.space = space
         self.reads = {(key, self.widen(view)) for key, view in self.reads}
         self.inlined = {
@@ -105,12 +121,13 @@ class _Body:
         self.constants: list[Node | None] = []
         self._loads: dict[tuple[int, View | None], int] = {}
         self._made: dict[tuple[int, View], Node] = {}
-        fixed = {"map": 0, "reduce": 1, "matmul": 3}[group.kind]  # trailing axes that keep their meaning
+        fixed = {"map": 0, "reduce": 1, "matmul": 3, "attention": 4, "conv": 7}[group.kind]  # they keep their meaning
         split = len(group.space) - fixed
         self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
         self.axes += [(axis,) for axis in range(split, len(group.space))]
         self.space = tuple(prod(group.space[a] for a in axes) for axes in self.axes)
-        self.rows = self.space if group.kind == "map" else self.space[:-1]
+        self.summed = SUMMED[group.kind]
+        self.rows = self.space[: len(self.space) - self.summed]
 
     def merge(self, view: View) -> tuple[int, ...]:
         """Strides of a view of the group's space, over the merged axes."""
@@ -144,20 +161,30 @@ class _Body:
             return self._scalar(node.dtype, node.arg, node)
         if node.op == "iota":
             return self._iota(node.dtype, self.merge(view), view.offset)
-        if node.op in ("reduce", "matmul"):
-            name = node.arg[0] if node.op == "reduce" else None
+        if node.op == "reduce" or node.op in PRODUCTS:
             if not reads:
-                return self._scalar(node.dtype, NEUTRAL[name] if name else 0, None)
-            src = tuple(self.expression(*read) for read in reads)
-            return Node("dot" if name is None else "reduce", src, name, self.rows, node.dtype)
+                return self._scalar(node.dtype, NEUTRAL[node.arg[0]] if node.op == "reduce" else 0, None)
+            return self._sum(node, tuple(self.expression(*read) for read in reads))
         src = tuple(self.expression(*read) for read in reads)
         shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
         if node.op == "gather":
             return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)
         return Node(node.op, src, node.arg, shape, node.dtype)
 
+    def _sum(self, node: Node, src: tuple[Node, ...]) -> Node:
+        """A reduction or a sum of products; a convolution also needs to know the input's height and width."""
+        if node.op == "reduce":
+            return Node("reduce", src, node.arg[0], self.rows, node.dtype)
+        if node.op == "matmul":
+            return Node("dot", src, None, self.rows, node.dtype)
+        if node.op == "conv":
+            first = 3 if node.arg[0] == "NCHW" else 1
+            extents = node.src[0].shape[first : first + 2]
+            src += tuple(self._scalar("int64", extent, None) for extent in extents)
+        return Node(node.op, src, node.arg, self.rows, node.dtype)
+
     def _load(self, node: Node, view: View) -> Node:
-        varies = self.group.kind == "map" or view.strides[-1] != 0
+        varies = not self.summed or any(view.strides[-self.summed :])
         return Node("load", (), self._operand(node, view), self.space if varies else self.rows, node.dtype)
 
     def _operand(self, node: Node, view: View | None) -> int:
@@ -181,7 +208,7 @@ class _Body:
         for axis, stride in enumerate(strides):
             if stride == 0:
                 continue
-            shape = self.space if self.group.kind == "map" or axis == len(self.space) - 1 else self.rows
+            shape = self.space if axis >= len(self.rows) or not self.summed else self.rows
             term = Node("iota", (), axis, shape, "int64")
             if stride != 1:
                 term = Node("mul", (term, self._scalar("int64", stride, None)), None, shape, "int64")

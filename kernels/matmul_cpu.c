@@ -14,7 +14,7 @@
    Without it, this file compiles alone:
      cc -O3 -march=native -fopenmp-simd -include backends/prelude_cpu.h -c kernels/matmul_cpu.c */
 
-#ifndef LOAD_A
+#if !defined(LOAD_A) && !defined(PACKS_ITSELF)
 #define PARAMETERS const f32 *in0, const f32 *in1, f32 *out0, i64 m, i64 n, i64 k
 #define ARGUMENTS in0, in1, out0, m, n, k
 #define M m
@@ -114,6 +114,8 @@ FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, 
     }
 }
 
+#ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
+
 /* Missing rows or columns of a panel's last tile are 0, so that the innermost loop need not know of them. A panel that
    lies along k is loaded CHUNK elements at a time, which vectorises whatever the prologue is, and then transposed. */
 #define CHUNK 64
@@ -180,6 +182,7 @@ static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, WORK
             STORE_C(b, i0 + r, j0 + s, sum[r * TILE_N + s]);
     }
 }
+#endif
 
 KERNEL {
     const i64 block_m = SHARE(M, BLOCK_M, TILE_M), block_n = SHARE(N, BLOCK_N, TILE_N);

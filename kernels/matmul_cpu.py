@@ -23,7 +23,7 @@ FLAT = 32  # rows up to which B is used too seldom for packing to pay
 THIN = 4  # rows or columns up to which MatmulDot applies
 
 
-def _vectors(limits: Limits) -> tuple[int, int]:
+def register_file(limits: Limits) -> tuple[int, int]:
     """Bytes of a vector register, and how many there are (16 where the device does not say)."""
     nbytes = max(limits.vector_nbytes, 16)
     return nbytes, limits.registers * 4 // nbytes or 16
@@ -38,14 +38,14 @@ def _share(extent: int, block: int, tile: int) -> int:
     return _ceil(_ceil(extent, _ceil(extent, block)), tile) * tile
 
 
-def _up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
+def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
     """The choices below `extent`, and the first that covers it."""
     return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
 def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
     """Block sizes for `default`, the largest first, those that keep every thread equally busy before the others."""
-    pairs = [(bm, bn) for bm in _up_to(BLOCKS_M, m) for bn in _up_to(BLOCKS_N, n)]
+    pairs = [(bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)]
     pairs.sort(key=lambda pair: (-min(pair[0], m) * min(pair[1], n), max(pair)))
 
     def uneven(pair: tuple[int, int]) -> bool:
@@ -80,13 +80,13 @@ class _Fit:
     def choices(self) -> dict[str, tuple[int, ...]]:
         _, m, n, k = self.problem.space
         return {
-            "VECTOR": (_vectors(self.limits)[0],),
+            "VECTOR": (register_file(self.limits)[0],),
             "SWAP": (0, 1),
             "PACK_A": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "PACK_B": (0, 1) if self.limits.threads_per_group == 1 else (1,),
-            "BLOCK_M": _up_to(BLOCKS_M, max(m, n)),
-            "BLOCK_N": _up_to(BLOCKS_N, max(m, n)),
-            "BLOCK_K": _up_to(BLOCKS_K, k),
+            "BLOCK_M": up_to(BLOCKS_M, max(m, n)),
+            "BLOCK_N": up_to(BLOCKS_N, max(m, n)),
+            "BLOCK_K": up_to(BLOCKS_K, k),
             "TILE_M": (1, 2, 4, 6, 8, 12),
             "TILE_VECTORS": (1, 2, 3, 4, 8),
         }
@@ -111,7 +111,7 @@ class _Fit:
 
     def block_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
-        return c["BLOCK_M"] in _up_to(BLOCKS_M, m) and c["BLOCK_N"] in _up_to(BLOCKS_N, n)
+        return c["BLOCK_M"] in up_to(BLOCKS_M, m) and c["BLOCK_N"] in up_to(BLOCKS_N, n)
 
     def tile_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
@@ -120,12 +120,12 @@ class _Fit:
 
     @cached_property
     def lanes(self) -> int:
-        return _vectors(self.limits)[0] // sum_nbytes(self.problem)
+        return register_file(self.limits)[0] // sum_nbytes(self.problem)
 
     def fits_registers(self, c: Config) -> bool:
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
         row_of_b = vectors if rows > 1 else 0  # a vector that is used once comes straight from memory
-        return rows * vectors + row_of_b + 1 <= _vectors(self.limits)[1]
+        return rows * vectors + row_of_b + 1 <= register_file(self.limits)[1]
 
     def hides_latency(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
@@ -162,7 +162,7 @@ class MatmulCpu:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         _, m, n, k = problem.space
-        vector, registers = _vectors(limits)
+        vector, registers = register_file(limits)
         lanes = vector // sum_nbytes(problem)
         # Vectors run along the longer side where the other is thinner than a vector, along what is stored in order, and
         # such that a large factor that lies along k is read in place instead of being transposed for a few uses.
@@ -177,7 +177,7 @@ class MatmulCpu:
             packs = {"PACK_A": 1, "PACK_B": 1}
         tiles = [*(WIDE_TILES if registers >= 32 else ()), *TILES]
         tiles.sort(key=lambda tile: _ceil(m, tile[0]) * tile[0] > 1.25 * m)  # rows that are not there cost as much
-        depths = _up_to(BLOCKS_K[:-1], k)[::-1]
+        depths = up_to(BLOCKS_K[:-1], k)[::-1]
         space = self.space(problem, limits)
         for (block_m, block_n), (rows, vectors), depth in product(_blocks(problem, limits, m, n), tiles, depths):
             blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth}
@@ -214,16 +214,16 @@ class MatmulDot:
         _, second, m, n = oriented(problem, swap)
         if m > THIN or second.along_axis:
             return EMPTY
-        vector, registers = _vectors(limits)
+        vector, registers = register_file(limits)
         fits = Rule(
             "the tile's accumulators and one vector of each factor must fit into the vector registers",
             lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) + 2 <= registers,
         )
         choices = {
             "VECTOR": (vector,),
-            "TILE_M": _up_to((1, 2, 4), m),
-            "TILE_N": _up_to((1, 2, 4, 8), n),
-            "BLOCK_N": _up_to(self.BLOCKS_N, n),
+            "TILE_M": up_to((1, 2, 4), m),
+            "TILE_N": up_to((1, 2, 4, 8), n),
+            "BLOCK_N": up_to(self.BLOCKS_N, n),
             "SWAP": (int(swap),),
         }
         return Space(choices, (fits,))
@@ -231,12 +231,12 @@ class MatmulDot:
     def default(self, problem: Problem, limits: Limits) -> Config:
         swap = problem.space[1] > problem.space[2]
         _, _, m, n = oriented(problem, swap)
-        rows = _up_to((1, 2, 4), m)[-1]
-        columns = _up_to((1, 2, 4) if rows < 4 else (1, 2), n)[-1]
+        rows = up_to((1, 2, 4), m)[-1]
+        columns = up_to((1, 2, 4) if rows < 4 else (1, 2), n)[-1]
         share = _ceil(n * problem.space[0], limits.compute_units)
-        block = next((b for b in (512, 128, 32) if b <= share and b in _up_to(self.BLOCKS_N, n)), self.BLOCKS_N[0])
+        block = next((b for b in (512, 128, 32) if b <= share and b in up_to(self.BLOCKS_N, n)), self.BLOCKS_N[0])
         tile = {"TILE_M": rows, "TILE_N": columns, "BLOCK_N": block}
-        return {"VECTOR": _vectors(limits)[0], **tile, "SWAP": int(swap)}
+        return {"VECTOR": register_file(limits)[0], **tile, "SWAP": int(swap)}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         def in_place(factor: Factor) -> int:

@@ -92,12 +92,13 @@ def header(problem: Problem, swap: bool = False) -> str:
     STORE_C(b, i, j, sum); A_ALONG_K B_ALONG_K; for a factor that can be read in place, A_AT(b, i, p) with A_ROW and
     A_STEP, the strides along its rows and along k, and B_AT(b, p, j) with B_COLUMN and B_STEP.
     """
-    acc = sum_type(dot_of(problem).dtype)
+    dot = dot_of(problem)
+    acc, (left, right) = sum_type(dot.dtype), dot.src
     first, second, _, _ = oriented(problem, swap)
     is_float = acc in ("f32", "f64")
     lines = [
-        f"#define PARAMETERS {', '.join(_declarations(problem))}",
-        f"#define ARGUMENTS {', '.join(p.name for p in parameters(problem, C))}",
+        f"#define PARAMETERS {declarations(problem)}",
+        f"#define ARGUMENTS {names(problem)}",
         "#define BATCH n0",
         f"#define M {'n2' if swap else 'n1'}",
         f"#define N {'n1' if swap else 'n2'}",
@@ -106,9 +107,9 @@ def header(problem: Problem, swap: bool = False) -> str:
         f"#define MULTIPLY_ADD(a, b, c) {'FMA(a, b, c)' if is_float else '((a) * (b) + (c))'}",
         f"#define A_ALONG_K {int(first.along_k)}",
         f"#define B_ALONG_K {int(second.along_k)}",
-        _function(problem, acc, factors(problem)[0], "left", "i"),
-        _function(problem, acc, factors(problem)[1], "right", "j"),
-        _finish(problem, acc),
+        loader(problem, acc, left, "left", {BATCH: "b", ROW: "i", DEPTH: "p"}),
+        loader(problem, acc, right, "right", {BATCH: "b", COLUMN: "j", DEPTH: "p"}),
+        finisher(problem, acc, dot, {BATCH: "b", ROW: "i", COLUMN: "j"}),
         f"#define LOAD_A(b, i, p) {'right' if swap else 'left'}(ARGUMENTS, b, i, p)",
         f"#define LOAD_B(b, p, j) {'left' if swap else 'right'}(ARGUMENTS, b, j, p)",
         f"#define STORE_C(b, i, j, sum) finish(ARGUMENTS, b, {'j, i' if swap else 'i, j'}, sum)",
@@ -118,34 +119,40 @@ def header(problem: Problem, swap: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _declarations(problem: Problem) -> list[str]:
+def declarations(problem: Problem) -> str:
+    """The kernel's parameters as those of a helper function."""
     found = []
     for p in parameters(problem, C):
         name = DTYPES[p.dtype].c
         qualifier = "const " if p.access == "in" else ""
         found.append(f"{name} {p.name}" if p.access == "value" else f"GLOBAL {qualifier}{name} *{p.name}")
-    return found
+    return ", ".join(found)
 
 
-def _function(problem: Problem, acc: str, factor: Factor, name: str, index: str) -> str:
-    writer = Writer(problem, C, {BATCH: "b", factor.axis: index, DEPTH: "p"}, {}, based=False)
-    names: dict[int, str] = {}
-    statements = writer.statements([factor.root], names)
-    value = names[id(factor.root)]
-    return f"DEVICE {acc} {name}(PARAMETERS, i64 b, i64 {index}, i64 p) {{\n{statements}return ({acc}){value};\n}}"
+def names(problem: Problem) -> str:
+    """The kernel's parameters as arguments of a helper function."""
+    return ", ".join(p.name for p in parameters(problem, C))
 
 
-def _finish(problem: Problem, acc: str) -> str:
-    """The epilogue: from the sum, which is that of a dot product in its own dtype, to what is stored."""
-    dot = dot_of(problem)
-    writer = Writer(problem, C, {BATCH: "b", ROW: "i", COLUMN: "j"}, {}, based=False)
-    names = {id(dot): "product"}
-    statements = writer.statements(problem.body, names)
-    stores = "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
-    product = "(b8)(sum != 0)" if dot.dtype == "bool" else f"({C.type(dot.dtype)})sum"
+def loader(problem: Problem, result: str, root: Node, name: str, axes: dict[int, str]) -> str:
+    """A function `name` that computes `root` at an index: a variable for each of `axes`."""
+    writer = Writer(problem, C, axes, {}, based=False)
+    known: dict[int, str] = {}
+    statements = writer.statements([root], known)
+    given = ", ".join(["PARAMETERS", *(f"i64 {axis}" for axis in axes.values())])
+    return f"DEVICE {result} {name}({given}) {{\n{statements}return ({result}){known[id(root)]};\n}}"
+
+
+def finisher(problem: Problem, acc: str, product: Node, axes: dict[int, str]) -> str:
+    """The epilogue as a function `finish`: from the sum, that of `product` in its own dtype, to what is stored."""
+    writer = Writer(problem, C, axes, {}, based=False)
+    known = {id(product): "product"}
+    statements = writer.statements(problem.body, known)
+    stores = "".join(writer.store(k, known[id(root)]) for k, root in enumerate(problem.body))
+    value = "(b8)(sum != 0)" if product.dtype == "bool" else f"({C.type(product.dtype)})sum"
+    given = ", ".join(["PARAMETERS", *(f"i64 {axis}" for axis in axes.values()), f"{acc} sum"])
     return (
-        f"DEVICE void finish(PARAMETERS, i64 b, i64 i, i64 j, {acc} sum) {{\n"
-        f"const {C.type(dot.dtype)} product = {product};\n{statements}{stores}}}"
+        f"DEVICE void finish({given}) {{\nconst {C.type(product.dtype)} product = {value};\n{statements}{stores}}}"
     )
 
 

@@ -35,13 +35,13 @@ BLOCKS = ((128, 128, 8, 8, 8), (64, 64, 16, 4, 4), (32, 64, 16, 2, 4), (32, 32, 
 """What `default` tries, the largest first: BLOCK_M, BLOCK_N, BLOCK_K, TILE_M, TILE_N."""
 
 
-def _threads(config: Config) -> int:
+def group_threads(config: Config) -> int:
     return int(config["BLOCK_M"]) // int(config["TILE_M"]) * (int(config["BLOCK_N"]) // int(config["TILE_N"]))
 
 
 def _loads(config: Config) -> int:
     """Elements that each thread brings into shared memory per tile."""
-    return int(config["BLOCK_K"]) * (int(config["BLOCK_M"]) + int(config["BLOCK_N"])) // _threads(config)
+    return int(config["BLOCK_K"]) * (int(config["BLOCK_M"]) + int(config["BLOCK_N"])) // group_threads(config)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Fit:
 
     @cached_property
     def pads(self) -> tuple[int, int]:
-        return _pad(self.problem, 0), _pad(self.problem, 1)
+        return pad(self.problem, 0), pad(self.problem, 1)
 
     def rules(self) -> tuple[Rule, ...]:
         return (
@@ -94,16 +94,17 @@ class _Fit:
         return int(c["BLOCK_M"]) <= 2 * int(c["BLOCK_N"]) and tile_m <= 2 * tile_n <= 8 * tile_m
 
     def fits_group(self, c: Config) -> bool:
-        return _threads(c) <= self.limits.threads_per_group
+        return group_threads(c) <= self.limits.threads_per_group
 
     def fills_subgroup(self, c: Config) -> bool:
-        return _threads(c) >= min(32, self.limits.threads_per_group) or int(c["BLOCK_M"]) * int(c["BLOCK_N"]) <= 128
+        small = int(c["BLOCK_M"]) * int(c["BLOCK_N"]) <= 128
+        return group_threads(c) >= min(32, self.limits.threads_per_group) or small
 
     def runs_are_whole(self, c: Config) -> bool:
         return int(c["TILE_N"]) % int(c["WIDE"]) == 0
 
     def divides(self, c: Config) -> bool:
-        depth, threads = int(c["BLOCK_K"]), _threads(c)
+        depth, threads = int(c["BLOCK_K"]), group_threads(c)
         uneven = int(c["BLOCK_M"]) * depth % threads or int(c["BLOCK_N"]) * depth % threads
         return not c["SHARED_TILES"] or not uneven
 
@@ -120,7 +121,7 @@ class _Fit:
         ahead = _loads(c) if c["PREFETCH"] else 0
         words = (tile_m * tile_n + tile_m + tile_n + ahead) * self.size // 4 + OTHER_REGISTERS
         file = self.limits.registers if self.limits.subgroup > 1 else 0  # only a GPU's threads share one
-        return words <= 255 and (not file or words * _threads(c) <= file)
+        return words <= 255 and (not file or words * group_threads(c) <= file)
 
     def reorders(self, c: Config) -> bool:
         m, n = self.extents(c)
@@ -165,9 +166,9 @@ class MatmulTile:
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         text = header(problem, bool(config["SWAP"])) + template("matmul_tile.c")
-        fixed = {**config, "PAD": _pad(problem, int(config["SWAP"])), "MAX_BATCH": MAX_BATCH}
+        fixed = {**config, "PAD": pad(problem, int(config["SWAP"])), "MAX_BATCH": MAX_BATCH}
         defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
-        entry, group = entry_name(self.name, problem), (_threads(config), 1, 1)
+        entry, group = entry_name(self.name, problem), (group_threads(config), 1, 1)
         return Source(entry, parameters(problem, language), text, defines, group, filename="matmul_header.h")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -185,7 +186,7 @@ def _transposed(problem: Problem) -> bool:
     return along_m == 1 != along_n
 
 
-def _pad(problem: Problem, swap: int) -> int:
+def pad(problem: Problem, swap: int) -> int:
     """One more column where tiles are transposed on their way into shared memory, else none."""
     first, second, _, _ = oriented(problem, bool(swap))
     return int(first.along_k or second.along_k)

@@ -10,7 +10,9 @@ import numpy as np
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
-from tilewright.kernels.problem import Problem
+from tilewright.kernels.oracle_products import product
+from tilewright.kernels.problem import SUMMED, Problem
+from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +45,8 @@ def _node(node: Node, source: list[Array]) -> Array:
         return reduced(name, source[0], axis, dtype)
     if node.op == "matmul":
         return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
+    if node.op in PRODUCTS:
+        return product(node, [_wide(s) for s in source]).astype(dtype)
     if node.op == "gather":
         return source[0].reshape(-1)[source[1]]
     if node.op == "write":
@@ -78,8 +82,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
 
     `inputs` are flat arrays. `wide` computes floats in float64, so that the reference is better than any candidate.
     """
-    space = problem.space
     values: dict[int, Array] = {}
+    seen = _seen(problem)
 
     def dtype_of(node: Node) -> np.dtype[Any]:
         if wide and DTYPES[node.dtype].kind in "fc":
@@ -89,12 +93,13 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
     for node in toposort(problem.body):
         source = [values[id(s)] for s in node.src]
         dtype = dtype_of(node)
+        space = seen.get(id(node), problem.space)
         if node.op == "load":
             operand = problem.inputs[node.arg]
             # What is broadcast stays of extent 1: a matmul's operands would fill (batch, m, n, k) otherwise.
             extents = tuple(e if s or not e else 1 for e, s in zip(space, operand.strides, strict=True))
             value = window(inputs[node.arg], View(extents, operand.strides, operand.offset))
-            value = value if len(node.shape) == len(space) else value[..., 0]
+            value = value if len(node.shape) == len(space) else value[(..., *(0,) * SUMMED[problem.kind])]
             value = value.astype(dtype, copy=False)
         elif node.op == "scalar":
             value = np.asarray(problem.scalars[node.arg][1]).astype(numpy_dtype(node.dtype)).astype(dtype)
@@ -107,6 +112,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             value = table[np.clip(source[0], 0, len(table) - 1)].astype(dtype)
         elif node.op == "reduce":
             value = _partial(problem, node.arg, np.broadcast_to(lift(source[0], node.src[0], space), space), dtype)
+        elif node.op in PRODUCTS:
+            value = product(node, source, space).astype(dtype, copy=False)
         elif node.op == "dot":
             value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
@@ -119,9 +126,22 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
     return [_store(problem, k, values[id(root)]) for k, root in enumerate(problem.body)]
 
 
+def _seen(problem: Problem) -> dict[int, tuple[int, ...]]:
+    """The space as the input of a convolution has it, for the nodes that make it: with its own height and width."""
+    found: dict[int, tuple[int, ...]] = {}
+    for node in toposort(problem.body):
+        if node.op == "conv":
+            at, space = AXES[node.arg[0]], list(problem.space)
+            for axis, extent in zip((at.h, at.w), node.src[2:], strict=True):
+                space[axis] = int(problem.scalars[extent.arg][1])
+            found = {id(n): tuple(space) for n in toposort([node.src[0]])}
+    return found
+
+
 def lift(value: Any, node: Node, space: tuple[int, ...]) -> Any:
     """A per-row value gets a last axis of 1, so that it broadcasts against per-element values."""
-    return value[..., None] if len(node.shape) < len(space) and value.ndim == len(space) - 1 else value
+    missing = len(space) - len(node.shape)
+    return value.reshape(*value.shape, *(1,) * missing) if missing and value.ndim == len(node.shape) else value
 
 
 def dot_operands(problem: Problem, node: Node, source: list[Any], broadcast: Callable[..., Any]) -> tuple[Any, Any]:

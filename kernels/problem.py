@@ -15,6 +15,9 @@ from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.space import Config, Space
 
+SUMMED: dict[str, int] = {"map": 0, "reduce": 1, "row": 1, "matmul": 1, "attention": 2, "conv": 3}
+"""How many trailing axes of its space a kind sums over; what has no strides there is computed once for them all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -37,12 +40,13 @@ class Problem:
     kind "reduce": the last axis of the space is reduced; every output has stride 0 there
     kind "row":    as reduce, but some outputs are stored for every element of the last axis
     kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
+    kinds "attention" and "conv": space and node as in products.py, the node's name being the kind's
     `parts` (reduce only): the last axis is cut into so many pieces and outputs have one more element axis, of that
     extent and stride 1, for the partial results.
 
     Body nodes are the op table's, cast, iota (arg: axis of the space), load (arg: index into inputs), gather
     (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name) and dot; every node's
-    shape is the space's where it varies per element of the last axis and the space's without its last axis where not.
+    shape is the space's where it varies along the axes that are summed over (SUMMED) and without those where not.
     Scalars are run-time values: one binary serves them all.
     """
 
@@ -88,9 +92,10 @@ class Problem:
     def stored_shape(self, k: int) -> tuple[int, ...]:
         """The axes over which output `k` varies."""
         per_element = self.kind == "row" and len(self.body[k].shape) == len(self.space)
-        if self.kind == "map" or per_element:
+        if per_element:
             return self.space
-        return (*self.space[:-1], self.parts) if self.parts > 1 else self.space[:-1]
+        kept = self.space[: len(self.space) - SUMMED[self.kind]]
+        return (*kept, self.parts) if self.parts > 1 else kept
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and self.to_json() == other.to_json()
@@ -115,7 +120,8 @@ class Problem:
         space = tuple(data["space"])
         nodes: list[Node] = []
         for op, arg, dtype, per_row, *sources in data["body"][:-1]:
-            shape = space[:-1] if per_row else space
+            shape = space[: len(space) - SUMMED[data["kind"]]] if per_row else space
+            arg = tuple(arg) if isinstance(arg, list) else arg
             nodes.append(Node(op, tuple(nodes[s] for s in sources), arg, shape, dtype))
 
         def operands(rows: list[Any]) -> tuple[Operand, ...]:
@@ -131,8 +137,8 @@ class Problem:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
         silent = ("load", "scalar", "cast", "iota", "complex")
         ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in silent]
-        names = [n for n in dict.fromkeys(ops) if n != "dot"]
-        what = " " + ",".join(names) if names else "" if self.kind == "matmul" else " copy"
+        names = [n for n in dict.fromkeys(ops) if n not in ("dot", "conv", "attention")]
+        what = " " + ",".join(names) if names else "" if self.kind in ("matmul", "conv", "attention") else " copy"
         if len(what) > 40:
             what = what[:37] + "..."
         return f"{self.kind}{what} {'x'.join(map(str, self.space))} {self.outputs[0].dtype}"
@@ -140,11 +146,15 @@ class Problem:
     @property
     def operations(self) -> int:
         """Arithmetic operations: one per op per element it is computed for; a dot's step is two."""
-        every, row = prod(self.space), prod(self.space[:-1])
-        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "reduce": 1}
+        every, row = prod(self.space), prod(self.space[: len(self.space) - SUMMED[self.kind]])
+        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "conv": 2, "reduce": 1}
         total = 0
-        for op, _arg, _dtype, per_row, *_ in self.lines[:-1]:
-            per_element = op in ("dot", "reduce") or not per_row
+        for op, arg, _dtype, per_row, *_ in self.lines[:-1]:
+            if op == "attention":  # two products and a softmax of the scores, of which causal queries see half
+                e, n, d = self.space[-3:]
+                total += row // max(e, 1) * n * (2 * d + 2 * e + 4) // (2 if arg else 1)
+                continue
+            per_element = op in ("dot", "conv", "reduce") or not per_row
             total += weight.get(op, 1) * (every if per_element else row)
         return total
 

@@ -11,7 +11,8 @@ import numpy as np
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
 from tilewright.kernels.oracle import reference, window
-from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.problem import SUMMED, Operand, Problem
+from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]
 
@@ -111,7 +112,7 @@ class Reference:
         floats = any(DTYPES[o.dtype].kind in "fc" for o in problem.inputs)
         casts = any(row[0] == "cast" and DTYPES[row[2]].kind in "biu" for row in problem.lines)
         self._slack = 1e-3 if floats and (names & _JUMPS or casts) else 0.0
-        self._terms = problem.space[-1] if problem.kind in ("reduce", "row", "matmul") else 1
+        self._terms = prod(problem.space[-SUMMED[problem.kind] :]) if SUMMED[problem.kind] else 1
         self._slabs = [(part, _expected(part, inputs)) for part in _parts(problem)]
 
     def verify(self, k: int, data: bytes | bytearray) -> float:
@@ -188,11 +189,13 @@ def _expected(part: Problem, inputs: list[Array]) -> tuple[list[Array], list[Arr
 
 def _parts(problem: Problem) -> list[Problem]:
     """The problem, or where that is large slabs of it along its longest free axis, from the first to the last."""
-    free = problem.space if problem.kind == "map" else problem.space[:-1]
-    fixed = {n.arg for n in toposort(problem.body) if n.op == "iota"}
+    free = problem.space[: len(problem.space) - SUMMED[problem.kind]]
+    fixed = {n.arg for n in toposort(problem.body) if n.op == "iota"} | _bound(problem)
     axes = [a for a, extent in enumerate(free) if extent > 1 and a not in fixed]
     work = prod(problem.space)
-    if problem.kind == "matmul" and DTYPES[problem.outputs[0].dtype].kind == "f":
+    if problem.kind == "attention":
+        work //= problem.space[-3]  # scores are computed once, not for every element of a value
+    if problem.kind in PRODUCTS and DTYPES[problem.outputs[0].dtype].kind == "f":
         work //= 1024  # a library multiplies and adds so much faster than NumPy goes through elements
     if work <= REFERENCE_WORK or not axes:
         return [problem]
@@ -201,6 +204,16 @@ def _parts(problem: Problem) -> list[Problem]:
     count = max(1, extent * REFERENCE_WORK // (SLABS * work))
     begins = sorted({(extent - count) * k // (SLABS - 1) for k in range(SLABS)})
     return [_cut(problem, axis, begin, count) for begin in begins]
+
+
+def _bound(problem: Problem) -> set[int]:
+    """Axes along which a part is not computed as the whole is: a causal row or a pixel knows its place."""
+    for node in toposort(problem.body):
+        if node.op == "conv":
+            return {AXES[node.arg[0]].h, AXES[node.arg[0]].w}
+        if node.op == "attention":  # an axis of elements may be cut, but there is nothing to win
+            return {len(problem.space) - 3, *((len(problem.space) - 4,) if node.arg else ())}
+    return set()
 
 
 def _cut(problem: Problem, axis: int, begin: int, count: int) -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tilewright.backends.protocol import Device, Unsupported
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.ready import Ready
 from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, natives, vendor_candidate
 from tilewright.tuner.records import Record
@@ -27,7 +28,7 @@ _made: dict[tuple[Any, ...], Choice] = {}
 
 def choose(problem: Problem, device: Device) -> Choice:
     """The candidate for `problem` on `device`. Raises Unsupported where no kernel and no library applies."""
-    operands = tuple(o.strides for o in problem.inputs) if problem.kind == "matmul" else ()  # libraries look at them
+    operands = tuple(o.strides for o in problem.inputs) if problem.kind in PRODUCTS else ()  # libraries look at them
     key = (device.name, problem.key, operands)
     found = _made.get(key)
     if found is None:

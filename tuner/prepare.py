@@ -27,6 +27,7 @@ from tilewright.kernels.apart import Pieces
 from tilewright.kernels.emit import counted
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.ready import Ready, program_of
 from tilewright.kernels.space import Config
 from tilewright.tuner.records import candidate_name
@@ -177,7 +178,7 @@ _loaded: dict[tuple[Any, ...], Program] = {}
 
 def _text(problem: Problem, kernel: Kernel, config: Config, device: Device) -> tuple[Any, ...] | None:
     """What alone decides a kernel's text, dear to write for each size; None for products: theirs needs more."""
-    if problem.kind == "matmul" or isinstance(kernel, Ready):
+    if problem.kind in PRODUCTS or isinstance(kernel, Ready):
         return None
     return (device, problem.family, kernel.name, *config.items())
 

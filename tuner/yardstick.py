@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.products import PRODUCTS
 from tilewright.tuner.measure import supervisor
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store
@@ -51,7 +52,7 @@ def share_of_roof(problem: Problem, seconds: float, roof: dict[str, float]) -> f
 
 def rate(problem: Problem, seconds: float) -> str:
     """GFLOP/s of a multiplication, GB/s of anything else."""
-    if problem.kind == "matmul":
+    if problem.kind in PRODUCTS:
         return f"{problem.operations / seconds / 1e9:.1f} GFLOP/s"
     return f"{problem.nbytes / seconds / 1e9:.1f} GB/s"
 

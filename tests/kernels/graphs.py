@@ -105,7 +105,7 @@ def store(target: np.ndarray[Any, Any], problem: Any, operand: Any, result: np.n
     """Put an oracle's result where the problem's output operand says."""
     strides = operand.strides
     if result.ndim < len(strides):
-        strides = strides[:-1]
+        strides = strides[: result.ndim]
     elif problem.parts > 1:
         strides = (*strides[:-1], 1)
     window(target, View(result.shape, strides, operand.offset))[...] = result

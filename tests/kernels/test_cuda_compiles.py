@@ -24,6 +24,7 @@ from tests.kernels.graphs import (
     softmax,
     transpose,
 )  # fmt: skip
+from tests.kernels.test_products import heads, images, with_bias
 from tests.nvrtc import compile_cuda, missing
 from tilewright.backends.cuda import cuda_text
 from tilewright.backends.dialect import prelude
@@ -74,6 +75,10 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "matmul of halves": lambda: [matmul(array(70, 80, dtype="float16"), array(80, 90, dtype="float16"))],
     "matmul of bytes": lambda: [matmul(array(70, 80, dtype="int8"), array(80, 90, dtype="int8"))],
     "matmul of doubles": lambda: [matmul(array(70, 80, dtype="float64"), array(80, 90, dtype="float64"))],
+    "attention": lambda: [heads(100, 130, 64, 64, causal=True)],
+    "attention of halves": lambda: [heads(70, 70, 128, 96, dtype="float16")],
+    "conv": lambda: [images("NCHW", (2, 1, 32, 28, 28), (1, 64, 32, 3, 3), padding=(1, 1))],
+    "conv of channels last": lambda: [with_bias("NHWC")],
     **{f"maximum of {dtype}": maximum(dtype) for dtype in DTYPES if dtype not in PARTS},
 }  # fmt: skip
 
@@ -108,8 +113,9 @@ def test_sampled_configs(name: str) -> None:
             assert_compiles(kernel.render(problem, config), rng.choice(ARCHITECTURES))
 
 
-def test_the_tile_template_compiles_alone() -> None:
-    assert compile_cuda(prelude("cuda") + template("matmul_tile.c"), "sm_80")[:4] == b"\x7fELF"
+@pytest.mark.parametrize("name", ["matmul_tile.c", "attention_tile.c"])
+def test_a_template_compiles_alone(name: str) -> None:
+    assert compile_cuda(prelude("cuda") + template(name), "sm_80")[:4] == b"\x7fELF"
 
 
 def test_an_error_names_the_line_of_our_file() -> None:

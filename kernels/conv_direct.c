@@ -1,0 +1,124 @@
+/* Convolution as it is written, for groups with so few outputs that a matrix product would pack patches for nobody:
+   depthwise. A group of the grid is one thread and ROWS rows of the result. A row is summed tap by tap in a line that
+   stays in the nearest cache, along the pixels (NCHW, what lies at the borders apart) or along the groups (NHWC, whose
+   weights are turned around first).
+
+   A header made from the problem comes first, whose names conv_pack.c tells; TAPS_W is KW as a constant. Without it,
+   this file compiles alone:
+     cc -O3 -march=native -fopenmp-simd -include backends/prelude_cpu.h -c kernels/conv_direct.c */
+
+#ifndef LOAD_X
+#define PARAMETERS const f32 *in0, const f32 *in1, f32 *out0, i64 groups, i64 height, i64 width
+#define ARGUMENTS in0, in1, out0, groups, height, width
+#define IMAGES 1
+#define BATCH groups
+#define OUTPUTS 1
+#define ACC f32
+#define MULTIPLY_ADD(a, b, c) FMA(a, b, c)
+#define C 1
+#define KH 3
+#define KW 3
+#define OH height
+#define OW width
+#define IN_H height
+#define IN_W width
+#define TAPS_INNER 1
+#define STRIDE_H 1
+#define STRIDE_W 1
+#define DILATION_H 1
+#define DILATION_W 1
+#define PADDING_H 1
+#define PADDING_W 1
+#define LOAD_X(g, n, c, y, x) in0[((g) * IN_H + (y)) * IN_W + (x)]
+#define LOAD_W(g, o, c, kh, kw) in1[((g) * KH + (kh)) * KW + (kw)]
+#define STORE_PIXEL(g, n, o, y, x, sum) out0[((g) * OH + (y)) * OW + (x)] = (sum)
+#define TAPS_W 3
+#define ROWS 8
+#define KERNEL void conv(PARAMETERS, i64 group_0, i64 group_1, i64 group_2)
+#endif
+
+#define LINE 512 /* sums at a time */
+#define LEAST(x, y) ((x) < (y) ? (x) : (y))
+#define MOST(x, y) ((x) > (y) ? (x) : (y))
+
+#if TAPS_INNER
+/* Pixels x0 .. x0 + count of one row of output o of group g. */
+static void sum_line(PARAMETERS, i64 n, i64 g, i64 o, i64 y, i64 x0, i64 count) {
+    ACC line[LINE];
+    for (i64 s = 0; s < count; s++)
+        line[s] = 0;
+    /* From `low` to `high` all taps of a row are inside. */
+    const i64 left = x0 * STRIDE_W - PADDING_W, reach = (TAPS_W - 1) * DILATION_W;
+    const i64 low = LEAST(count, left >= 0 ? 0 : (-left + STRIDE_W - 1) / STRIDE_W);
+    const i64 high = MOST(low, LEAST(count, IN_W - reach - left <= 0 ? 0 : (IN_W - reach - left - 1) / STRIDE_W + 1));
+    for (i64 c = 0; c < C; c++)
+        for (i64 kh = 0; kh < KH; kh++) {
+            const i64 row = y * STRIDE_H - PADDING_H + kh * DILATION_H;
+            if (row < 0 || row >= IN_H)
+                continue;
+            ACC weights[TAPS_W];
+            for (int k = 0; k < TAPS_W; k++)
+                weights[k] = LOAD_W(g, o, c, kh, k);
+            FOR_EACH(s, low, high) {
+                ACC sum = line[s];
+                UNROLL
+                for (int k = 0; k < TAPS_W; k++)
+                    sum = MULTIPLY_ADD(weights[k], LOAD_X(g, n, c, row, left + s * STRIDE_W + k * DILATION_W), sum);
+                line[s] = sum;
+            }
+            for (i64 s = low ? 0 : high; s < count; s = s + 1 == low ? high : s + 1) /* the borders */
+                for (int k = 0; k < TAPS_W; k++) {
+                    const i64 x = left + s * STRIDE_W + k * DILATION_W;
+                    if (x >= 0 && x < IN_W)
+                        line[s] = MULTIPLY_ADD(weights[k], LOAD_X(g, n, c, row, x), line[s]);
+                }
+        }
+    FOR_EACH(s, 0, count)
+        STORE_PIXEL(g, n, o, y, x0 + s, line[s]);
+}
+
+KERNEL {
+    const i64 rows = IMAGES * BATCH * OUTPUTS * OH;
+    for (i64 r = GROUP(0) * ROWS; r < LEAST(rows, (GROUP(0) + 1) * ROWS); r++) {
+        const i64 y = r % OH, o = r / OH % OUTPUTS, g = r / (OH * OUTPUTS) % BATCH, n = r / (OH * OUTPUTS * BATCH);
+        for (i64 x = 0; x < OW; x += LINE)
+            sum_line(ARGUMENTS, n, g, o, y, x, LEAST(LINE, OW - x));
+    }
+}
+#else
+/* Groups g0 .. g0 + count of one pixel; `weights` are theirs, [tap][LINE]. */
+static void sum_pixel(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, i64 x, const ACC *weights) {
+    ACC line[LINE];
+    for (i64 s = 0; s < count; s++)
+        line[s] = 0;
+    for (i64 c = 0; c < C; c++)
+        for (i64 kh = 0; kh < KH; kh++) {
+            const i64 row = y * STRIDE_H - PADDING_H + kh * DILATION_H;
+            for (i64 kw = 0; kw < KW; kw++, weights += LINE) {
+                const i64 column = x * STRIDE_W - PADDING_W + kw * DILATION_W;
+                if (row < 0 || row >= IN_H || column < 0 || column >= IN_W)
+                    continue;
+                FOR_EACH(s, 0, count)
+                    line[s] = MULTIPLY_ADD(weights[s], LOAD_X(g0 + s, n, c, row, column), line[s]);
+            }
+        }
+    FOR_EACH(s, 0, count)
+        STORE_PIXEL(g0 + s, n, o, y, x, line[s]);
+}
+
+KERNEL {
+    ACC *const weights = __builtin_malloc(sizeof(ACC) * LINE * C * KH * KW);
+    const i64 rows = IMAGES * OH;
+    for (i64 g0 = 0; g0 < BATCH; g0 += LINE)
+        for (i64 o = 0; o < OUTPUTS; o++) {
+            const i64 count = LEAST(LINE, BATCH - g0);
+            for (i64 s = 0; s < count; s++)
+                for (i64 p = 0; p < C * KH * KW; p++)
+                    weights[p * LINE + s] = LOAD_W(g0 + s, o, p / (KH * KW), p / KW % KH, p % KW);
+            for (i64 r = GROUP(0) * ROWS; r < LEAST(rows, (GROUP(0) + 1) * ROWS); r++)
+                for (i64 x = 0; x < OW; x++)
+                    sum_pixel(ARGUMENTS, r / OH, g0, count, o, r % OH, x, weights);
+        }
+    __builtin_free(weights);
+}
+#endif
