@@ -8,6 +8,7 @@ axis 1 where it is neither 0 nor 1; in0_o its offset where that is not 0; in0_n 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.language import Language
@@ -191,6 +192,13 @@ def work(problem: Problem) -> tuple[str, str]:
     ops = [OPS[n.op] for n in toposort(problem.body) if n.op in OPS]
     each = 1 + len(ops) + sum(8 for op in ops if op.costly)
     return "LAUNCH_WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each})"
+
+
+def counted(problem: Problem, language: Language) -> bool:
+    """Whether the language's indices reach every element and every place; a last tile may go a little beyond."""
+    *outer, last = problem.space
+    most = max(prod(outer) if problem.kind == "matmul" else prod(problem.space), last)
+    return language.index == "int64" or most + (1 << 20) < 1 << 31
 
 
 def iterations(problem: Problem) -> int:

@@ -25,6 +25,7 @@ from tilewright.backends.protocol import (
 )
 from tilewright.kernels import KERNELS
 from tilewright.kernels.apart import Pieces
+from tilewright.kernels.emit import counted
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.space import Config
@@ -159,6 +160,9 @@ def _program(problem: Problem, kernel: Kernel, config: Config, device: Device) -
 
 
 def _part(problem: Problem, kernel: Kernel, config: Config, device: Device, buffers: tuple[int, ...]) -> Part:
+    language = device.limits.language
+    if not counted(problem, language):
+        raise Unsupported(f"{device.name}: {problem.title} is beyond {language.index}, {language.name}'s indices")
     program = _program(problem, kernel, config, device)
     values = kernel.values(problem, config)
     return Part(program, kernel.grid(problem, config), buffers, values, tuple(range(len(problem.scalars))))

@@ -108,11 +108,13 @@ class WebgpuReplay:
 
 
 class WebgpuDevice:
-    def __init__(self, name: str, adapter: Any) -> None:
+    """`without`: features of the adapter that are left unused, as if it had none of them."""
+
+    def __init__(self, name: str, adapter: Any, without: frozenset[str] = frozenset()) -> None:
         self.name = name
-        self.wide = "shader-int64" in adapter.features
+        wanted = ({"shader-int64", "timestamp-query"} - without) & set(adapter.features)
+        self.wide = "shader-int64" in wanted
         self.language = Wgsl(self.wide)
-        wanted = {"shader-int64", "timestamp-query"} & set(adapter.features)
         most = ("max-storage-buffers-per-shader-stage", "max-storage-buffer-binding-size", "max-buffer-size",
                 "max-compute-invocations-per-workgroup", "max-compute-workgroup-size-x",
                 "max-compute-workgroup-storage-size")  # fmt: skip
@@ -121,7 +123,7 @@ class WebgpuDevice:
         self.queue, self._clocked = self.native.queue, "timestamp-query" in wanted
         self._lock = threading.RLock()  # one encoder at a time, and errors that belong to the call that made them
         self._pipelines: OrderedDict[bytes, tuple[Any, Any]] = OrderedDict()
-        self.fingerprint, self.limits = _fingerprint(adapter.info), _limits(adapter.info, limits, self.language)
+        self.fingerprint, self.limits = _fingerprint(adapter.info, wanted), _limits(adapter.info, limits, self.language)
         self._fence = self.native.create_buffer(size=16, usage=_STORAGE)
         self._stamps: Any = None
 
@@ -263,12 +265,12 @@ def _log(error: Exception, source: tw.Source, before: int) -> str:
     return re.sub(r"wgsl:(\d+):(\d+)", lambda m: f"{source.filename}:{int(m[1]) - before}:{m[2]}", str(error))
 
 
-def _fingerprint(info: Any) -> tw.Fingerprint:
+def _fingerprint(info: Any, features: set[str]) -> tw.Fingerprint:
     here = Path(__file__).parent
     text = digest("".join((here / name).read_text() for name in ("prelude.wgsl", "text.py", "language.py")))
     versions = (("wgpu", wgpu.__version__), ("text", text))
     native = ".".join(map(str, wgpu.backends.wgpu_native.lib_version_info))
-    isa = (info["backend_type"], info["adapter_type"])
+    isa = (info["backend_type"], info["adapter_type"], *sorted(features))
     model = (info["vendor"], info["device"], info["architecture"], isa)
     return tw.Fingerprint("webgpu", *model, 0, "", info["description"], f"wgpu-native {native}", versions)
 
