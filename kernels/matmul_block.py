@@ -11,6 +11,7 @@ from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends
 
 CHOICES: dict[str, tuple[int, ...]] = {
+    "SHARED_TILES": (0, 1),
     "BLOCK_M": (8, 16, 32, 64, 128),
     "BLOCK_N": (8, 16, 32, 64, 128),
     "BLOCK_K": (8, 16, 32),
@@ -18,7 +19,7 @@ CHOICES: dict[str, tuple[int, ...]] = {
     "TILE_N": (1, 2, 4, 8),
 }
 BLOCKS = ((64, 64, 16, 4, 4), (32, 32, 16, 4, 2), (16, 32, 16, 2, 2), (16, 16, 16, 1, 2), (8, 8, 8, 1, 1))
-"""What `default` tries, the largest first, in the order of CHOICES."""
+"""What `default` tries, the largest first, in the order of CHOICES, behind SHARED_TILES."""
 
 
 def _threads(config: Config) -> int:
@@ -26,7 +27,10 @@ def _threads(config: Config) -> int:
 
 
 class MatmulBlock:
-    """BLOCK_M x BLOCK_N results a group, TILE_M x TILE_N a thread, BLOCK_K deep at a time through shared memory."""
+    """BLOCK_M x BLOCK_N results a group, TILE_M x TILE_N a thread, BLOCK_K deep at a time through shared memory.
+
+    SHARED_TILES 0 leaves that to the caches: a software renderer pays dearly for barriers.
+    """
 
     name = "matmul_block"
 
@@ -37,12 +41,15 @@ class MatmulBlock:
         nbytes = 16 if dot_of(problem).dtype == "complex128" else 8  # at most, of what is summed
 
         def fits_shared(c: Config) -> bool:
-            return int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) * nbytes <= limits.shared_nbytes
+            fits = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) * nbytes <= limits.shared_nbytes
+            return fits or not c["SHARED_TILES"]
 
         def walked(c: Config) -> int:
             filled = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) // _threads(c) + 2
             step = int(c["BLOCK_K"]) + 1 + filled * iterations(problem)
             stored = int(c["TILE_M"]) * (int(c["TILE_N"]) + 1) * iterations(problem)
+            if not c["SHARED_TILES"]:
+                return depth * (int(c["TILE_M"]) + int(c["TILE_N"])) * iterations(problem) + stored
             return -(-depth // int(c["BLOCK_K"])) * step + stored
 
         rules = (
@@ -52,14 +59,19 @@ class MatmulBlock:
                  lambda c: int(c["BLOCK_M"]) < max(9, 2 * m) and int(c["BLOCK_N"]) < max(9, 2 * n)),
             Rule("more than 32 sums of a thread spill registers", lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) <= 32),
             Rule("the tiles of both factors must fit into shared memory", fits_shared),
+            Rule("without shared tiles there is no depth of a tile",
+                 lambda c: bool(c["SHARED_TILES"]) or c["BLOCK_K"] == CHOICES["BLOCK_K"][0]),
             ends(limits, walked),
         )  # fmt: skip
         return Space(CHOICES, rules)
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         space = self.space(problem, limits)
+        host = bool(limits.iterations)  # a software renderer
         for sizes in BLOCKS:
-            config: Config = dict(zip(CHOICES, sizes, strict=True))
+            config: Config = dict(zip(CHOICES, (int(not host), *sizes), strict=True))
+            if host:
+                config["BLOCK_K"] = CHOICES["BLOCK_K"][0]
             if space.refusal(config) is None:
                 return config
         return next(iter(space))
@@ -86,11 +98,13 @@ class _Text:
 
     def __init__(self, problem: Problem, language: Language, config: Config) -> None:
         self.problem, self.language, self.dtype = problem, language, dot_of(problem).dtype
-        self.rows, self.columns = int(config["TILE_M"]), int(config["TILE_N"])
+        self.rows, self.columns, self.tiles = int(config["TILE_M"]), int(config["TILE_N"]), bool(config["SHARED_TILES"])
         self.zero = start(language, "max" if self.dtype == "bool" else "sum", self.dtype)
 
     def shared(self) -> str:
         shared = self.language.shared
+        if not self.tiles:
+            return ""
         return shared(self.dtype, "held_a", "BLOCK_K * BLOCK_M") + shared(self.dtype, "held_b", "BLOCK_K * BLOCK_N")
 
     def body(self) -> str:
@@ -101,13 +115,40 @@ class _Text:
         text += language.let(top="block / wide * BLOCK_M", left="block % wide * BLOCK_N")
         text += language.let(y="LOCAL(0) / (BLOCK_N / TILE_N)", x="LOCAL(0) % (BLOCK_N / TILE_N)")
         text += "".join(language.variable(self.dtype, f"s{k}", self.zero) for k in range(count))
+        text += self._in_tiles() if self.tiles else self._in_place()
+        text += language.array(self.dtype, "sums", str(count)) + "".join(f"sums[{k}] = s{k};\n" for k in range(count))
+        return text + language.loop("r", "0", "TILE_M", language.loop("c", "0", "TILE_N", self._finish()))
+
+    def _in_tiles(self) -> str:
+        language = self.language
         first, second = factors(self.problem)
         step = self._bring(first, "held_a", "i", "top", "n1", "BLOCK_M")
         step += self._bring(second, "held_b", "j", "left", "n2", "BLOCK_N")
         step += "BARRIER();\n" + language.loop("q", "0", "BLOCK_K", self._multiply()) + "BARRIER();\n"
-        text += language.loop("depth", "0", "n3", step, "BLOCK_K")
-        text += language.array(self.dtype, "sums", str(count)) + "".join(f"sums[{k}] = s{k};\n" for k in range(count))
-        return text + language.loop("r", "0", "TILE_M", language.loop("c", "0", "TILE_N", self._finish()))
+        return language.loop("depth", "0", "n3", step, "BLOCK_K")
+
+    def _in_place(self) -> str:
+        """Each thread reads its rows and columns itself; those behind the end are the last one again."""
+        language, (first, second) = self.language, factors(self.problem)
+        text = step = ""
+        for factor, letter, index, origin, extent, count in (
+            (first, "a", "i", f"top + y + {{}} * {self._apart(0)}", "n1", self.rows),
+            (second, "b", "j", f"left + x + {{}} * {self._apart(1)}", "n2", self.columns),
+        ):
+            writer = Writer(self.problem, language, {BATCH: "b", factor.axis: index, DEPTH: "p"}, {}, based=False)
+            for k in range(count):
+                place = origin.format(k)
+                inside = language.choose(f"{place} < {extent}", place, f"{extent} - 1")
+                text += language.let(**{f"{index}_{k}": inside})
+                names: dict[int, str] = {}
+                block = language.let(**{index: f"{index}_{k}"}) + writer.statements([factor.root], names)
+                step += language.variable(self.dtype, f"{letter}{k}", self.zero)
+                step += f"{{\n{block}{letter}{k} = {names[id(factor.root)]};\n}}\n"
+        return text + language.loop("p", "0", "n3", step + self._sums())
+
+    def _apart(self, axis: int) -> str:
+        """How far a thread's rows (axis 0) or columns lie from each other."""
+        return ("(BLOCK_M / TILE_M)", "(BLOCK_N / TILE_N)")[axis]
 
     def _bring(self, factor: Factor, held: str, index: str, origin: str, extent: str, block: str) -> str:
         """All threads fill one tile in shared memory, with zeros behind the factor's end."""
@@ -128,9 +169,13 @@ class _Text:
         language, dtype = self.language, self.dtype
         text = ""
         for r in range(self.rows):
-            text += language.constant(dtype, f"a{r}", f"held_a[q * BLOCK_M + y + {r} * (BLOCK_M / TILE_M)]")
+            text += language.constant(dtype, f"a{r}", f"held_a[q * BLOCK_M + y + {r} * {self._apart(0)}]")
         for c in range(self.columns):
-            text += language.constant(dtype, f"b{c}", f"held_b[q * BLOCK_N + x + {c} * (BLOCK_N / TILE_N)]")
+            text += language.constant(dtype, f"b{c}", f"held_b[q * BLOCK_N + x + {c} * {self._apart(1)}]")
+        return text + self._sums()
+
+    def _sums(self) -> str:
+        text = ""
         for k in range(self.rows * self.columns):
             a, b, total = f"a{k // self.columns}", f"b{k % self.columns}", f"s{k}"
             text += f"{total} = {self._multiply_add(a, b, total)};\n"
@@ -146,7 +191,7 @@ class _Text:
     def _finish(self) -> str:
         """The epilogue: from the sum, which is that of a dot product in its own dtype, to what is stored."""
         language, problem = self.language, self.problem
-        text = language.let(i="top + y + r * (BLOCK_M / TILE_M)", j="left + x + c * (BLOCK_N / TILE_N)")
+        text = language.let(i=f"top + y + r * {self._apart(0)}", j=f"left + x + c * {self._apart(1)}")
         writer = Writer(problem, language, {BATCH: "b", ROW: "i", COLUMN: "j"}, {}, based=False)
         names = {id(dot_of(problem)): "product"}
         inside = language.constant(self.dtype, "product", "sums[r * TILE_N + c]")
