@@ -13,13 +13,16 @@ from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op
 from tests.kernels.judge import check_steps
 from tilewright.backends.dialect import prelude
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
+from tilewright.backends.language import Language
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.lower import Step
+from tilewright.kernels.matmul_block import CHOICES, MatmulBlock
 from tilewright.kernels.matmul_header import template
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import Config
 
 RNG = np.random.default_rng(23)
 
@@ -182,6 +185,24 @@ def test_tiles_as_a_gpu_would_run_them(device: Device) -> None:
     kernel, limits = MatmulTile(), replace(device.limits, subgroup=32)
     (step,) = problem_steps(product(33, 40, 37), device=device)
     check_steps([step], device, kernel, kernel.default(step.problem, limits))
+
+
+class Spoken(Language):
+    """Neutral C under another name: what is made for its devices must be right in C as well."""
+
+    name = "spoken"
+
+
+@pytest.mark.parametrize("tiles", [0, 1])
+def test_the_generated_product_in_the_language_of_any_device(tiles: int, device: Device) -> None:
+    steps = problem_steps(EPILOGUES["bias and gelu"](), device=device)
+    sizes = (8, 8, 8, 8, 8) if device.limits.threads_per_group == 1 else (32, 16, 8, 4, 2)
+    config: Config = dict(zip(CHOICES, (tiles, *sizes), strict=True))
+    problem, limits = steps[0].problem, replace(device.limits, language=Spoken())
+    assert MatmulBlock().space(problem, limits).refusal(config) is None
+    able = [kernel.name for kernel in KERNELS["matmul"] if any(True for _ in kernel.space(problem, limits))]
+    assert able == ["matmul_block"]
+    check_steps(steps[:1], device, MatmulBlock(), config)
 
 
 def test_spaces_are_searchable_and_defaults_are_in_them(device: Device) -> None:
