@@ -57,7 +57,7 @@ class MatmulBlock:
             Rule("fewer threads than a sub-group leave lanes idle", lambda c: _threads(c) >= limits.subgroup),
             Rule("the block is larger than the whole result",
                  lambda c: int(c["BLOCK_M"]) < max(9, 2 * m) and int(c["BLOCK_N"]) < max(9, 2 * n)),
-            Rule("more than 32 sums of a thread spill registers", lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) <= 32),
+            Rule("more than 64 sums of a thread spill registers", lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) <= 64),
             Rule("the tiles of both factors must fit into shared memory", fits_shared),
             Rule("without shared tiles there is no depth of a tile",
                  lambda c: bool(c["SHARED_TILES"]) or c["BLOCK_K"] == CHOICES["BLOCK_K"][0]),
