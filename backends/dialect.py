@@ -1,4 +1,6 @@
-"""One dialect: the neutral C that every kernel is written in, and how a device turns it into its own language.
+"""One dialect: the neutral C that kernels are written in, and how a device turns it into its own language.
+
+A device that reads no C brings a Language (language.py), and no prelude.
 
 A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + body. A prelude defines:
 

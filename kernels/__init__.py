@@ -1,4 +1,4 @@
-"""What can be run: nodes, problems, and the kernels that know how. Pure: values in, C text out."""
+"""What can be run: nodes, problems, and the kernels that know how. Pure: values in, text out."""
 
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.map import Blocks, Map

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tests.tuner.problems import double, matmul
+from tests.tuner.problems import LIMITS, FakeDevice, double, matmul
+from tilewright.backends.language import Language
 from tilewright.backends.protocol import Unsupported
 from tilewright.kernels.oracle import reference
 from tilewright.tuner import Candidate, prepare, vendor_candidate
@@ -75,6 +78,16 @@ def test_unknown_kernels_are_named(device):
         prepare(double(), Candidate("nothing"), device)
     with pytest.raises(Unsupported, match="vendor library has nothing"):
         prepare(double(), Candidate("vendor"), device)
+
+
+class Narrow(Language):
+    name, index = "narrow", "int32"
+
+
+def test_what_32_bit_indices_do_not_reach_is_refused_by_name():
+    limits = replace(LIMITS, language=Narrow())
+    with pytest.raises(Unsupported, match="fake: map add 2147483648 float32 is beyond int32, narrow's indices"):
+        prepare(double(1 << 31), default_candidate(double(1 << 31), limits), FakeDevice(limits=limits))
 
 
 def test_names_are_canonical_and_texts_are_hashed(device):
