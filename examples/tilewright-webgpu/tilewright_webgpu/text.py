@@ -80,7 +80,8 @@ _ENTRY = (
     "let number_ = i32(given_.x + {most}u * (given_.y + {most}u * given_.z)); "
     "if (number_ >= values_.groups_) {{ return; }} "
     "group_ = vec3<i32>(number_ % values_.wide_, number_ / values_.wide_ % values_.high_, "
-    "number_ / values_.wide_ / values_.high_); local_ = vec3<i32>(thread_); INF_f32 = inf(); NAN_f32 = nan(); {wide}{values}"
+    "number_ / values_.wide_ / values_.high_); local_ = vec3<i32>(thread_); "
+    "INF_f32 = inf(); NAN_f32 = nan(); {wide}{values}"
 )
 _SET_WIDE = "MIN_i64 = -MAX_i64 - 1li; MAX_u64 = ~u64(0); "
 _CONSTANTS = {
