@@ -66,10 +66,14 @@ def square_plus(device: Device) -> Source:
 
 
 def busy(device: Device) -> Source:
-    """y = x after `turns` dependent steps each, n float32: work that grows with `turns`."""
+    """y = x after `turns` dependent steps each, n float32: work that grows with `turns`.
+
+    Where loops end by themselves a turn has many steps, so that those that are left take long enough.
+    """
     say = device.limits.language
+    turn = "v = sin_f32(v) + 1;\n" * (16 if device.limits.iterations else 1)
     text = say.variable("float32", "v", say.load("float32", "x", "i"))
-    text += say.loop("k", "0", "turns", "v = sin_f32(v) + 1;\n") + say.store("float32", "y", "i", "v")
+    text += say.loop("k", "0", "turns", turn) + say.store("float32", "y", "i", "v")
     return source(device, "busy", "out float32 y, in float32 x, value index turns, value index n", loop(device, text))
 
 

@@ -18,7 +18,7 @@ def _ops() -> dict[str, dict[str, str]]:
     def say(name: str, **templates: str) -> None:
         ops[name] = {kind: template for kinds, template in templates.items() for kind in kinds}
 
-    for name, symbol in (("add", "+"), ("sub", "-"), ("mul", "*")):
+    for name, symbol in (("add", "+"), ("sub", "-")):
         say(name, iu=f"narrow_{{t}}({{0}} {symbol} {{1}})", c=f"({{0}} {symbol} {{1}})")
     say("mul", iu="narrow_{t}({0} * {1})", c="mul_{t}({0}, {1})")
     say("neg", iu="narrow_{t}({t}(0) - {0})", c="(-{0})")
@@ -27,11 +27,9 @@ def _ops() -> dict[str, dict[str, str]]:
     say("max", iu="max({0}, {1})")
     say("min", iu="min({0}, {1})")
     for name, symbol in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
-        say(name, fiub=f"u32({{0}} {symbol} {{1}})", c=f"{name}_{{t}}({{0}}, {{1}})")
+        say(name, iub=f"u32({{0}} {symbol} {{1}})", fc=f"{name}_{{t}}({{0}}, {{1}})")  # NaN: see the prelude
     for name in ("isnan", "isinf", "isfinite"):
         say(name, fc=f"{name}_{{t}}({{0}})")
-    for name in ("eq", "ne", "lt", "le", "gt", "ge"):  # a comparison with NaN must not be turned round
-        ops[name]["f"] = f"{name}_{{t}}({{0}}, {{1}})"
     say("signbit", f="(bitcast<u32>({0}) >> 31u)")
     say("not", b="({0} ^ 1u)")
     for name, symbol in (("and", "&"), ("or", "|"), ("xor", "^")):

@@ -57,11 +57,16 @@ _NARROW = {
     "b8": "x & 1u", "i32": "x", "u32": "x", "i64": "x", "u64": "x",
 }  # fmt: skip
 _ALIASES = "alias b8 = u32; alias i8 = i32; alias i16 = i32; alias u8 = u32; alias u16 = u32; alias c64 = vec2<f32>;\n"
-_BUILT_IN = """
-var<private> group_: vec3<i32>;
+_VARIABLES = """var<private> group_: vec3<i32>;
 var<private> local_: vec3<i32>;
 var<private> INF_f32: f32;
 var<private> NAN_f32: f32;
+"""
+_WIDE_VARIABLES = """const MAX_i64: i64 = 0x7fffffffffffffffli;
+var<private> MIN_i64: i64;
+var<private> MAX_u64: u64;
+"""
+_BUILT_IN = """
 fn GROUP(d: i32) -> i32 { return group_[d]; }
 fn LOCAL(d: i32) -> i32 { return local_[d]; }
 fn LOCAL_SIZE(d: i32) -> i32 { return SIZES_[d]; }
@@ -75,8 +80,10 @@ _ENTRY = (
     "let number_ = i32(given_.x + {most}u * (given_.y + {most}u * given_.z)); "
     "if (number_ >= values_.groups_) {{ return; }} "
     "group_ = vec3<i32>(number_ % values_.wide_, number_ / values_.wide_ % values_.high_, "
-    "number_ / values_.wide_ / values_.high_); local_ = vec3<i32>(thread_); INF_f32 = inf(); NAN_f32 = nan(); {values}"
+    "number_ / values_.wide_ / values_.high_); local_ = vec3<i32>(thread_); "
+    "INF_f32 = inf(); NAN_f32 = nan(); {wide}{values}"
 )
+_SET_WIDE = "MIN_i64 = -MAX_i64 - 1li; MAX_u64 = ~u64(0); "
 _CONSTANTS = {
     "MIN_i8": "i32 = -128", "MAX_i8": "i32 = 127", "MIN_i16": "i32 = -32768", "MAX_i16": "i32 = 32767",
     "MIN_i32": "i32 = i32(-2147483648)", "MAX_i32": "i32 = 2147483647", "MAX_u8": "u32 = 255u",
@@ -86,7 +93,7 @@ _CONSTANTS = {
 
 @dataclass(frozen=True)
 class Values:
-    """Where the numbers of a launch lie in its uniform buffer: five words of our own, then the parameters'."""
+    """Where the numbers of a launch lie in its uniform buffer: four words of our own, then the parameters'."""
 
     offsets: tuple[int, ...]
     nbytes: int
@@ -127,9 +134,7 @@ def library(wide: bool) -> dict[str, str]:
             each = (_SIGNED if t[0] == "i" else _UNSIGNED) + _EACH
             each = re.sub(r"\bT\b|(?<=_)T\b", t, each)
             text += each.replace("MASK", f"{bits - 1}u").replace("BITSu", f"{bits}u").replace("BITS", str(bits))
-    functions = re.findall(r"^fn (\w+)\(.*?(?=^fn |^//|\Z)", text, re.M | re.S)
-    pieces = re.findall(r"^fn \w+\(.*?(?=^fn |^//|\Z)", text, re.M | re.S)
-    found = dict(zip(functions, pieces, strict=True))
+    found = {match[1]: match[0] for match in re.finditer(r"^fn (\w+)\(.*?(?=^fn |^//|\Z)", text, re.M | re.S)}
     return found if wide else {name: piece for name, piece in found.items() if "u64" not in piece}
 
 
@@ -159,18 +164,14 @@ def module(source: tw.Source, wide: bool) -> tuple[str, int]:
     for k, p in enumerate(buffers):
         head += f"@group(0) @binding({k}) var<storage, read_write> {p.name}: array<{element_type(p.dtype)}>;\n"
     head += f"@group(0) @binding({len(buffers)}) var<uniform> values_: Values_;\n"
-    head += "".join(
-        f"const {name} = {value};\n" for name, value in source.defines if name != "LAUNCH_WORK"
-    )
+    head += "".join(f"const {name} = {value};\n" for name, value in source.defines if name != "LAUNCH_WORK")
     head += "".join(f"const {name}: {rest};\n" for name, rest in _CONSTANTS.items())
     head += f"const SIZES_ = vec3<i32>({', '.join(map(str, source.group))});\n"
-    head += "".join(line + "\n" for line in _BUILT_IN.splitlines() if line.startswith("var"))
+    head += _VARIABLES + (_WIDE_VARIABLES if wide else "")
     values = " ".join(f"let {p.name} = values_.{p.name};" for p in numbers)
     sizes = ", ".join(map(str, source.group))
-    entry = _ENTRY.format(sizes=sizes, entry=source.entry, most=MAX_GROUPS, values=values)
+    more = _SET_WIDE if wide else ""
+    entry = _ENTRY.format(sizes=sizes, entry=source.entry, most=MAX_GROUPS, wide=more, values=values)
     body = source.body.replace("KERNEL {", entry, 1)
-    if wide:
-        head += "const MAX_i64: i64 = 0x7fffffffffffffffli;\nvar<private> MIN_i64: i64;\nvar<private> MAX_u64: u64;\n"
-        body = body.replace("INF_f32 = inf();", "INF_f32 = inf(); MIN_i64 = -MAX_i64 - 1li; MAX_u64 = ~u64(0);", 1)
     head += needed(body, wide)
     return head + body, head.count("\n")
