@@ -83,6 +83,7 @@ class Report:
         """Plain data, as `--json` writes it."""
         device = get_device(self.device)
         limits = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(device.limits).items()}
+        limits["language"] = device.limits.language.name
         versions = {"tilewright": __version__, "protocol": PROTOCOL_VERSION, "python": platform.python_version()}
         return {
             "schema": SCHEMA, "certified": self.certified, "complete": self.complete, "counts": self.counts,
