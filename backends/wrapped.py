@@ -39,6 +39,9 @@ Library = Any
 """An array of the wrapped library."""
 
 
+NEEDED = ("asarray", "reshape", "broadcast_to")
+
+
 class Cell:
     """What a buffer holds: `array`, flat and of `dtype`, and the bytes behind it; or only bytes, not typed yet."""
 
@@ -58,13 +61,14 @@ class WrappedDevice:
         finish: Callable[[Library], Library] | None, on_host: Iterable[str], version: str,
     ) -> None:  # fmt: skip
         self.namespace, self.name, self.on_host = namespace, name, frozenset(on_host)
+        self._library = getattr(namespace, "__name__", type(namespace).__name__)
         self._options = {} if device is None else {"device": device}
         self._to_numpy, self._finish = to_numpy, finish
         self._unfinished: list[weakref.ref[Cell]] = []
         claimed = frozenset(d for d in dtypes if self._has(d))
         self.limits = _limits(claimed)
         place = platform.machine() if device is None else str(device)
-        versions = (("library", f"{namespace.__name__} {version}".strip()), ("numpy", np.__version__))
+        versions = (("library", f"{self._library} {version}".strip()), ("numpy", np.__version__))
         self.fingerprint = Fingerprint(
             name.partition(":")[0], host.cpu_vendor(), host.cpu_model(), place, host.isa(), host.threads(), "", "", "",
             versions,
@@ -171,10 +175,10 @@ class WrappedDevice:
         return nullcontext()
 
     def build(self, source: Source) -> bytes:
-        raise Unsupported(f"{self.name} computes with arrays of {self.namespace.__name__} and compiles nothing")
+        raise Unsupported(f"{self.name} computes with arrays of {self._library} and compiles nothing")
 
     def load(self, binary: bytes, source: Source) -> Program:
-        raise Unsupported(f"{self.name} computes with arrays of {self.namespace.__name__} and compiles nothing")
+        raise Unsupported(f"{self.name} computes with arrays of {self._library} and compiles nothing")
 
     def vendor(self, call: VendorCall) -> None:
         """Its library does everything already."""
@@ -230,6 +234,12 @@ def wrap(
     values, or asks for them, and returns the array that has them. `on_host` names ops ("mod", or "mod float32" for one
     dtype) and functions ("cholesky") for which the library's answers are not the array API's: `tilewright certify`
     tells which.
+
+    Raises Unsupported where the namespace lacks one of NEEDED.
     """
-    version = version or str(getattr(sys.modules[namespace.__name__.partition(".")[0]], "__version__", ""))
+    missing = [function for function in NEEDED if not hasattr(namespace, function)]
+    if missing:
+        raise Unsupported(f"wrap: {name} has no {', '.join(missing)}; without these a library cannot be a device")
+    root = getattr(namespace, "__name__", "").partition(".")[0]
+    version = version or str(getattr(sys.modules.get(root), "__version__", ""))
     return WrappedDevice(namespace, name, device, dtypes, to_numpy, finish, on_host, version)

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from tilewright.backends.dtypes import DTYPES
-from tilewright.backends.protocol import Arrays, Device, Layout
+from tilewright.backends.protocol import Device, Layout
 from tilewright.dtypes import supported
 from tilewright.kernels.arrays import dtype_name
 from tilewright.kernels.node import Node
@@ -78,13 +78,13 @@ def _unrouted(value: Any) -> Any:
     return type(value)(map(_unrouted, value)) if type(value) in (tuple, list) else value
 
 
-def by_library(name: str, function: Callable[..., Any], nodes: Sequence[Node], device: Device) -> Any:
+def by_library(name: str, function: Callable[..., Any], nodes: Sequence[Node], device: Any) -> Any:
     """`function` of the evaluated `nodes` by the device's library, as a node or a tuple of them; None where it cannot.
 
     What the library refuses for its values (a singular matrix) is None too: NumPy then says what is wrong.
     """
     key = (device, name, tuple(node.dtype for node in nodes))
-    if not isinstance(device, Arrays) or key in _lacking or name in getattr(device, "on_host", ()):
+    if key in _lacking or name in getattr(device, "on_host", ()):
         return None
     try:
         with device.scope():

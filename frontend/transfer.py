@@ -12,11 +12,10 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.fallback import count
-from tilewright.backends.protocol import Device
+from tilewright.backends.protocol import Arrays, Device
 from tilewright.dtypes import narrow, object_of, supported
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import Leaf
-from tilewright.library import by_library
 from tilewright.realize import realize
 from tilewright.views import row_major
 
@@ -150,9 +149,12 @@ def host(name: str, function: Callable[..., Any], nodes: Sequence[Node], device:
     By the device's own library where it has one that can; else by NumPy on the host, counted under `name`.
     """
     settle(nodes, device)
-    found = by_library(name, function, nodes, device)
-    if found is not None:
-        return found
+    if isinstance(device, Arrays):
+        from tilewright.library import by_library  # late: most devices have no library of arrays
+
+        found = by_library(name, function, nodes, device)
+        if found is not None:
+            return found
     begin = perf_counter()
     arrays = [read(node, device) for node in nodes]
     try:

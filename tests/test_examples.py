@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -41,6 +42,11 @@ def webgpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("wgpu finds no adapter here: install a Vulkan driver, such as mesa-vulkan-drivers")
     assert "webgpu:0   PASS" in listed
     return folder
+
+
+@pytest.fixture(scope="module")
+def wrapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install("tilewright-wrapped", tmp_path_factory.mktemp("wrapped"))
 
 
 def python(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -127,3 +133,20 @@ print(*(judge(check, device).status for check in asked), sep=", ")
 def test_the_webgpu_device_does_without_64_bit_integers(webgpu: Path) -> None:
     done = python(webgpu, "-c", ONLY_32_BITS)
     assert done.stdout.strip().splitlines()[-1:] == ["pass, pass, not claimed, pass"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("library", ["torch", "dask", "jax"])
+def test_an_array_library_is_a_device(wrapped: Path, library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    if library == "jax":  # it compiles each op for each shape: what one program needs
+        code = "import numpy as np, tilewright as tw\nx = tw.asarray(np.arange(6.0).reshape(2, 3), device='jax')\n"
+        code += "x[:, 1] = 7\nprint(float(tw.sum(tw.exp(x - 7) @ x.T)), tw.linalg.inv(x @ x.T).shape, tw.fallbacks())"
+        done = python(wrapped, "-c", code)
+        x = np.array([[0, 7, 2], [3, 7, 5.0]])
+        wanted = float((np.exp(x - 7) @ x.T).sum())
+        assert done.stdout.split()[1:] == ["(2,", "2)", "nothing", "ran", "on", "the", "host"], done.stderr
+        assert abs(float(done.stdout.split()[0]) - wanted) < 1e-9
+        return
+    words = ("description", "round trips", "special values float32", "sum of rows float32", "matmul float64", "linear")
+    certify(wrapped, library, words, ())

@@ -12,6 +12,7 @@ import tilewright as tw
 from tilewright.backends import registry, wrap
 from tilewright.backends.kit import NOT_CLAIMED, PASS, judge
 from tilewright.backends.kit_memory import memory
+from tilewright.backends.protocol import Unsupported
 from tilewright.kernels.kit import KernelTests
 from tilewright.kit_tensor import tensor
 
@@ -116,3 +117,8 @@ def test_on_host_names_ops_and_functions_that_are_not_to_be_believed(monkeypatch
     x, n = (tw.asarray(np.arange(3).astype(d), device="doubting") for d in ("float32", "int64"))
     tw.eval(x + x, n + n, tw.sort(n))
     assert {k: f.count for k, f in tw.fallbacks().items()} == {"add": 1, "sort": 1}
+
+
+def test_what_is_no_library_is_refused_in_one_sentence() -> None:
+    with pytest.raises(Unsupported, match="wrap: nothing has no asarray, reshape, broadcast_to; without these"):
+        wrap(SimpleNamespace(), name="nothing")
