@@ -114,7 +114,7 @@ class AttentionCpu:
         text = header(problem) + template("attention_cpu.c")
         every = " * ".join(f"n{axis}" for axis in range(len(problem.space) - 3))  # outer axes and queries
         work = ("LAUNCH_WORK", f"({every} * N * (D + E) / {PER_WORK})")
-        defines = (*((name, int(value)) for name, value in config.items()), work)
+        defines: tuple[tuple[str, int | str], ...] = (*((name, int(value)) for name, value in config.items()), work)
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, (1, 1, 1), filename="attention_header.h")
 

@@ -107,7 +107,7 @@ class _Conv:
     ) -> Source:
         text = header(problem, bool(config["SWAP"])) + "".join(map(template, files))
         fixed = tuple((name, int(value)) for name, value in {**config, **more}.items() if name != "SWAP")
-        defines = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
+        defines: tuple[tuple[str, int | str], ...] = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, group, filename="conv_header.h")
 
