@@ -71,6 +71,49 @@ def polynomial(xp: Any, x: Any) -> Any:
     return result
 
 
+def attention(xp: Any, q: Any, k: Any, v: Any) -> Any:
+    scores = xp.matmul(q, xp.swapaxes(k, -1, -2)) / sqrt(q.shape[-1])
+    e = xp.exp(scores - xp.amax(scores, -1, keepdims=True))
+    return xp.matmul(e / xp.sum(e, -1, keepdims=True), v)
+
+
+def conv(xp: Any, x: Any, w: Any) -> Any:
+    """Tap by tap, without padding: (n, c, h, w) with (o, c, kh, kw)."""
+    high, wide = x.shape[2] - w.shape[2] + 1, x.shape[3] - w.shape[3] + 1
+    taps = [(i, j) for i in range(w.shape[2]) for j in range(w.shape[3])]
+    return sum(xp.einsum("nchw,oc->nohw", x[:, :, i : i + high, j : j + wide], w[:, :, i, j]) for i, j in taps)
+
+
+def _jax_conv(xp: Any) -> Callable[..., Any]:
+    from jax import lax  # late: a peer that may not be installed
+
+    return lambda x, w: lax.conv(x, w, (1, 1), "VALID")
+
+
+def networks(quick: bool) -> list[Workload]:
+    """Attention of 8 heads of 64 elements, and 3x3 convolutions of ResNet-50."""
+    races = []
+    for tokens in (64,) if quick else (128, 512, 2048):
+        special: dict[str, Callable[..., Callable[..., Any]] | None] = {
+            "tilewright": lambda tw: tw.nn.attention,
+            "torch": lambda torch: torch.nn.functional.scaled_dot_product_attention,
+            "numexpr": None,
+        }
+        shapes = ((1, 8, tokens, 64),) * 3
+        work = 4 * 8 * tokens**2 * 64
+        races.append(Workload(f"attention {tokens}", shapes, attention, (Aim("best", 1.0),), special, operations=work))
+    for channels, size in ((8, 14),) if quick else ((64, 56), (128, 28), (256, 14), (512, 7)):
+        special = {
+            "tilewright": lambda tw: tw.nn.conv, "torch": lambda torch: torch.nn.functional.conv2d, "jax": _jax_conv,
+            "numexpr": None,
+        }  # fmt: skip
+        shapes = ((1, channels, size + 2, size + 2), (channels, channels, 3, 3))
+        work = 2 * 9 * (channels * size) ** 2
+        name = f"conv 3x3, {channels} channels, {size}x{size}"
+        races.append(Workload(name, shapes, conv, (Aim("best", 1.0),), special, operations=work))
+    return races
+
+
 def total(xp: Any, x: Any) -> Any:
     return xp.sum(x)
 
@@ -146,4 +189,4 @@ def workloads(quick: bool) -> list[Workload]:
                 operations=2 * n**3, kernel=True,
             )
         )  # fmt: skip
-    return races
+    return races + networks(quick)

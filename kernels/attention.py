@@ -19,6 +19,7 @@ BLOCKS_M, BLOCKS_N = (6, 24, 48, 96, 192), (32, 64, 128, 256, 512)
 TILES = ((6, 2), (4, 3), (4, 2), (6, 1), (4, 1), (2, 2), (2, 1), (1, 2), (1, 1))
 """TILE_M and TILE_VECTORS, best first with 16 registers; with 32 the first two of WIDE_TILES come before them."""
 WIDE_TILES = ((12, 2), (8, 3))
+PER_WORK = 8  # multiply-adds of a product take a core about as long as one operation of a map
 
 
 def attention_of(problem: Problem) -> Node:
@@ -111,7 +112,9 @@ class AttentionCpu:
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         text = header(problem) + template("attention_cpu.c")
-        defines = tuple((name, int(value)) for name, value in config.items())
+        every = " * ".join(f"n{axis}" for axis in range(len(problem.space) - 3))  # outer axes and queries
+        work = ("LAUNCH_WORK", f"({every} * N * (D + E) / {PER_WORK})")
+        defines: tuple[tuple[str, int | str], ...] = (*((name, int(value)) for name, value in config.items()), work)
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, (1, 1, 1), filename="attention_header.h")
 

@@ -10,6 +10,7 @@ from math import prod
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
+from tilewright.kernels.attention import PER_WORK
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_cpu import MatmulCpu
 from tilewright.kernels.matmul_header import declarations, finisher, loader, names, oriented, sum_type, template
@@ -105,7 +106,8 @@ class _Conv:
         group: tuple[int, int, int],
     ) -> Source:
         text = header(problem, bool(config["SWAP"])) + "".join(map(template, files))
-        defines = tuple((name, int(value)) for name, value in {**config, **more}.items() if name != "SWAP")
+        fixed = tuple((name, int(value)) for name, value in {**config, **more}.items() if name != "SWAP")
+        defines: tuple[tuple[str, int | str], ...] = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, group, filename="conv_header.h")
 
@@ -169,7 +171,8 @@ class ConvDirect:
         at = AXES[conv_of(problem).arg[0]]
         more = f"#define IMAGES n{at.n}\n#define OUTPUTS n{at.o}\n"
         text = header(problem, False) + more + template("conv_direct.c")
-        defines = (("ROWS", int(config["ROWS"])), ("TAPS_W", problem.space[at.kw]))
+        work = ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})")
+        defines = (("ROWS", int(config["ROWS"])), ("TAPS_W", problem.space[at.kw]), work)
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, (1, 1, 1), filename="conv_header.h")
 

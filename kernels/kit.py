@@ -12,11 +12,12 @@ from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS, kernels_for
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, transposed
+from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, transposed
 from tilewright.kernels.kit_ops import ops
 from tilewright.kernels.kit_run import Worst, pick, run_graph
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Kernel, Problem
+from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.space import Config
 
 kernels = Tier("kernels", "what is computed, against NumPy")
@@ -130,6 +131,8 @@ def _configs_graphs(name: str) -> list[list[Node]]:
     if name == "matmul":
         x, vector = data((67, 133), "float32"), data((3, 133), "float32", 2)
         return [[matmul(x, data((133, 45), "float32", 1))], [matmul(vector, transposed(data((45, 133), "float32", 1)))]]
+    if name in PRODUCTS:
+        return products(name)
     return [kind.graph("float32", 131) for kind in KINDS if kind.kernels == name]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, row_major
+from tilewright.kernels.products import Window
 from tilewright.kernels.reduce import BLOCK
 
 Sizes = tuple[int, ...]
@@ -142,6 +143,20 @@ def _batched_matmul(dtype: str, n: int) -> list[Node]:
     bias = view(data((n,), dtype, 2), (3, 5, n), (0, 0, 1))
     product = matmul(data((3, 5, 8), dtype), data((3, 8, n), dtype, 1))
     return [op("or" if dtype == "bool" else "add", product, bias)]
+
+
+def products(name: str) -> list[list[Node]]:
+    """An attention, or convolutions of which one is depthwise, of sizes that no tile divides."""
+    if name == "attention":
+        query, key, value = (data((2, *shape), "float32", k) for k, shape in enumerate(((37, 13), (67, 13), (67, 29))))
+        scale = Node("const", (), 0.125, (), "float32")
+        return [[Node("attention", (query, key, value, scale), True, (2, 37, 29), "float32")]]
+    found = []
+    for groups, channels, outputs in ((2, 7, 13), (7, 1, 1)):
+        x, w = data((2, groups, channels, 11, 19), "float32"), data((groups, outputs, channels, 3, 3), "float32", 1)
+        window = Window("NCHW", 1, 2, 1, 1, 1, 1)
+        found.append([Node("conv", (x, w), window, (2, groups, outputs, 11, 10), "float32")])
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             # What is broadcast stays of extent 1: a matmul's operands would fill (batch, m, n, k) otherwise.
             extents = tuple(e if s or not e else 1 for e, s in zip(space, operand.strides, strict=True))
             value = window(inputs[node.arg], View(extents, operand.strides, operand.offset))
-            value = value if len(node.shape) == len(space) else value[(..., *(0,) * SUMMED[problem.kind])]
+            value = value if len(node.shape) == len(space) else value.reshape(*value.shape[: len(node.shape)])
             value = value.astype(dtype, copy=False)
         elif node.op == "scalar":
             value = np.asarray(problem.scalars[node.arg][1]).astype(numpy_dtype(node.dtype)).astype(dtype)
