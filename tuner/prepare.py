@@ -27,6 +27,7 @@ from tilewright.kernels import KERNELS
 from tilewright.kernels.apart import Pieces
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
+from tilewright.kernels.raw import RawProblem
 from tilewright.kernels.space import Config
 from tilewright.tuner.records import candidate_name
 
@@ -109,13 +110,14 @@ class Prepared:
 
 
 def kernels(problem: Problem) -> dict[str, Kernel]:
-    """The kernels of the problem's kind by name."""
-    return {kernel.name: kernel for kernel in KERNELS[problem.kind]}
+    """The kernels of the problem's kind by name; of a raw problem its own."""
+    found: Sequence[Kernel] = (problem.kernel,) if isinstance(problem, RawProblem) else KERNELS[problem.kind]
+    return {kernel.name: kernel for kernel in found}
 
 
 def default_candidate(problem: Problem, limits: Limits) -> Candidate | None:
     """What the first kernel that applies would choose without measuring; None where none applies."""
-    for kernel in KERNELS[problem.kind]:
+    for kernel in kernels(problem).values():
         if next(iter(kernel.space(problem, limits)), None) is not None:
             return Candidate(kernel.name, kernel.default(problem, limits))
     return None
@@ -125,8 +127,12 @@ def text_hash(problem: Problem, candidate: Candidate, language: Language = C) ->
     """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor."""
     if candidate.kernel == VENDOR:
         return ""
-    source = kernels(problem)[candidate.kernel].render(problem, candidate.config, language)
-    return hashlib.sha256(source.body.encode()).hexdigest()[:12]
+    kernel = kernels(problem)[candidate.kernel]
+    source = kernel.render(problem, candidate.config)
+    text = source.body
+    if source.raw:  # how it is launched is the user's as well, and may change from run to run
+        text += repr((kernel.grid(problem, candidate.config), source.group))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def prepare(problem: Problem, candidate: Candidate, device: Device) -> Prepared:

@@ -18,10 +18,10 @@ from typing import Any
 from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
-from tilewright.kernels.problem import Problem
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
 from tilewright.tuner.prepare import Candidate
+from tilewright.tuner.raw_bench import bench_of
 from tilewright.tuner.roof import measure_roof
 
 
@@ -54,7 +54,7 @@ class Worker:
         if self._bench is None or request["problem"] != self._problem:
             self._bench = None  # frees the buffers first
             self._stage("prepare")
-            self._bench = Bench(Problem.from_json(request["problem"]), self._device, self._stage)
+            self._bench = bench_of(request["problem"], self._device, self._stage)
             self._problem = request["problem"]
         return self._bench
 
