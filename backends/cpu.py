@@ -235,7 +235,8 @@ def _load_library(binary: bytes) -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: Compiler | None) -> Fingerprint:
-    text = prelude("cpu") + _EPILOGUE + _RAW_EPILOGUE + _PRAGMA + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
+    text = prelude("cpu") + _EPILOGUE + _RAW_EPILOGUE + _PRAGMA + _SIGNATURE
+    text += " ".join(compiler.flags) if compiler else ""
     versions = (("numpy", np.__version__), ("blas", blas_version()), ("prelude", digest(text)))
     return Fingerprint(
         "cpu", host.cpu_vendor(), host.cpu_model(), os.uname().machine if hasattr(os, "uname") else "", host.isa(),

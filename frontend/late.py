@@ -21,7 +21,7 @@ _NAMES = {
         pad ravel rot90 shape size split swapaxes trace transpose tri vander vsplit vstack
     """,
     "measuring": "tune tuning",
-    "raw": "TunedKernel tune_kernel",
+    "raw": "tune_kernel",
     "contraction": "einsum",
 }
 LATE: dict[str, str] = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -50,16 +50,15 @@ def tune_kernel(
     by `tolerance` of their size, by default 7e-5 for float32 and 4e-10 for float64. Without a reference the default
     config, the first valid one, says what is right.
 
-    Everything measured is kept, failures too, and holds for the same text, sizes and data: give random data a seed.
+    Everything measured is kept, failures too, and holds for the same text, choices and data: give random data a seed.
     `budget` is in seconds; `effort` as for `tune`. Raises ValueError for arguments that make no sense (a rule that
     raises, a space without a valid config, ...), Unmeasurable where no config works, with the first one's reason.
     """
-    return TunedKernel(
-        tune_raw(
-            source, entry, arguments, choices, rules=rules, grid=grid, group=group, outputs=outputs, updates=updates,
-            device=device, reference=reference, tolerance=tolerance, effort=effort, budget=budget, progress=progress,
-        )  # fmt: skip
-    )
+    tuned = tune_raw(
+        source, entry, arguments, choices, rules=rules, grid=grid, group=group, outputs=outputs, updates=updates,
+        device=device, reference=reference, tolerance=tolerance, effort=effort, budget=budget, progress=progress,
+    )  # fmt: skip
+    return TunedKernel(tuned)
 
 
 class TunedKernel:

@@ -97,7 +97,7 @@ def _canonical(config: Config) -> str:
 
 @dataclass(frozen=True, eq=False)
 class RawProblem(Problem):
-    """What a raw kernel computes from its arguments, known by their `digest` (data, scalars, expected results) alone.
+    """What a raw kernel computes from its arguments, known by the `digest` of their data and of what is right.
 
     A worker process reads the data in `folder`: argument_K.npy of every array, expected_K.npy of what is known to be
     right. `tolerance` is the largest error of a float result that is right, as a share of its size; 0: by its dtype.
@@ -127,7 +127,9 @@ class RawProblem(Problem):
 
     @cached_property
     def key(self) -> str:
-        return f"{self.family}:{'x'.join(map(str, self.space))}:{self.digest}"
+        """All that a time depends on. A text or a space that changes makes another problem, the nearest to this one."""
+        whole = hashlib.sha256(json.dumps(self.dump()).encode()).hexdigest()[:12]
+        return f"{self.family}:{'x'.join(map(str, self.space))}:{whole}"
 
     @cached_property
     def title(self) -> str:

@@ -127,12 +127,8 @@ def text_hash(problem: Problem, candidate: Candidate, language: Language = C) ->
     """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor."""
     if candidate.kernel == VENDOR:
         return ""
-    kernel = kernels(problem)[candidate.kernel]
-    source = kernel.render(problem, candidate.config)
-    text = source.body
-    if source.raw:  # how it is launched is the user's as well, and may change from run to run
-        text += repr((kernel.grid(problem, candidate.config), source.group))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    source = kernels(problem)[candidate.kernel].render(problem, candidate.config)
+    return hashlib.sha256(source.body.encode()).hexdigest()[:12]
 
 
 def prepare(problem: Problem, candidate: Candidate, device: Device) -> Prepared:

@@ -63,7 +63,7 @@ def tune_raw(
     kernel = RawKernel(entry, text, filename, described, dict(space.choices), rows)
     expected = _expected(given, access, reference)
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
-        digest = _write(Path(folder), given, access, expected, tolerance)
+        digest = _write(Path(folder), given, access, expected)
         problem = RawProblem.of(kernel, digest, folder, tolerance or 0.0)
         (Path(folder) / "problem.json").write_text(json.dumps(problem.dump()))
         result = Search(problem, where, effort, allotted, progress or (lambda status: None)).run()
@@ -134,7 +134,7 @@ def _pointers(text: str, entry: str, count: int) -> list[int]:
     listed = [p for p in found[1].split(",") if p.strip() not in ("", "void")]
     if len(listed) != count:
         raise ValueError(f"{entry} has {len(listed)} parameters, and {count} arguments were given")
-    return [k for k, p in enumerate(listed) if re.search(r"[*\[]", p) and not re.search(r"\bconst\b[^*]*[*\[]", p)]
+    return [k for k, p in enumerate(listed) if re.search(r"[*\[]", p) and not re.search(r"\b(const|(__)?constant)\b[^*]*[*\[]", p)]
 
 
 def _described(value: Any, access: str) -> RawArgument:
@@ -176,7 +176,7 @@ def _rows(space: Space, grid: Extents, group: Extents, device: Device) -> tuple[
         else:
             refused += 1
     if not found:
-        raise ValueError(f"no config is valid: all {refused} have groups of more threads than the {most} of {device.name}")
+        raise ValueError(f"no config is valid: {device.name} has groups of {most} threads, all {refused} ask for more")
     return tuple(found)
 
 
@@ -226,16 +226,16 @@ def _shown(array: Array) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def _write(folder: Path, given: list[Any], access: list[str], expected: dict[int, Array], tolerance: float | None) -> str:
-    """Put the data into files for the worker. Returns a digest of all that decides what a time or a result means."""
-    digest = hashlib.sha256(repr(tolerance).encode())
+def _write(folder: Path, given: list[Any], access: list[str], expected: dict[int, Array]) -> str:
+    """Put the data into files for the worker. Returns their digest."""
+    digest = hashlib.sha256()
     for k, (value, a) in enumerate(zip(given, access, strict=True)):
         digest.update(f"{k} {a} {_shown(value)}".encode())
         if a != "out":
-            digest.update(np.ascontiguousarray(value).view(np.uint8))
+            digest.update(np.ascontiguousarray(value).view(np.uint8).data)
         if a in ("in", "inout"):
             np.save(folder / f"argument_{k}.npy", value, allow_pickle=False)
         if k in expected:
-            digest.update(np.ascontiguousarray(expected[k]).view(np.uint8))
+            digest.update(np.ascontiguousarray(expected[k]).view(np.uint8).data)
             np.save(folder / f"expected_{k}.npy", expected[k], allow_pickle=False)
     return digest.hexdigest()[:12]
