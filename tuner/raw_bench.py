@@ -22,12 +22,16 @@ from tilewright.tuner.prepare import Bound, Candidate
 Array = np.ndarray[Any, Any]
 
 
-def bench_of(data: dict[str, Any], device: Device, stage: Callable[[str], None]) -> Bench:
-    """The bench of the problem that `to_json` gave as `data`."""
+def problem_of(data: dict[str, Any]) -> Problem:
+    """The problem that `to_json` gave as `data`."""
     if data["kind"] != "raw":
-        return Bench(Problem.from_json(data), device, stage)
-    rest = json.loads((Path(data["folder"]) / "problem.json").read_text())
-    return RawBench(RawProblem.load(rest, data["folder"]), device, stage)
+        return Problem.from_json(data)
+    return RawProblem.load(json.loads((Path(data["folder"]) / "problem.json").read_text()), data["folder"])
+
+
+def bench_of(data: dict[str, Any], device: Device, stage: Callable[[str], None]) -> Bench:
+    problem = problem_of(data)
+    return (RawBench if isinstance(problem, RawProblem) else Bench)(problem, device, stage)
 
 
 def bind(
@@ -47,14 +51,12 @@ class RawBench(Bench):
     What is right comes from expected_K.npy, else from the default config, which then must work. Raises OutOfMemory.
     """
 
-    def __init__(self, problem: RawProblem, device: Device, stage: Callable[[str], None]) -> None:
-        self.problem: RawProblem = problem
-        self.device, self._stage = device, stage
-        self._checked: dict[str, float] = {}
-        self._bound: dict[str, Bound] = {}
-        self._arrays = [(k, a) for k, a in enumerate(problem.kernel.arguments) if a.access != "value"]
-        self._contents = [_content(Path(problem.folder), k, a) for k, a in self._arrays]
-        self._buffers = [device.allocate(len(content)) for content in self._contents]
+    problem: RawProblem
+
+    def _allocate(self) -> None:
+        self._arrays = [(k, a) for k, a in enumerate(self.problem.kernel.arguments) if a.access != "value"]
+        self._contents = [_content(Path(self.problem.folder), k, a) for k, a in self._arrays]
+        self._buffers = [self.device.allocate(len(content)) for content in self._contents]
         self._expected: dict[int, Array] | None = None
 
     def _ready(self, candidate: Candidate) -> Bound:

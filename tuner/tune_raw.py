@@ -134,7 +134,8 @@ def _pointers(text: str, entry: str, count: int) -> list[int]:
     listed = [p for p in found[1].split(",") if p.strip() not in ("", "void")]
     if len(listed) != count:
         raise ValueError(f"{entry} has {len(listed)} parameters, and {count} arguments were given")
-    return [k for k, p in enumerate(listed) if re.search(r"[*\[]", p) and not re.search(r"\b(const|(__)?constant)\b[^*]*[*\[]", p)]
+    constant = re.compile(r"\b(const|(__)?constant)\b[^*]*[*\[]")
+    return [k for k, p in enumerate(listed) if re.search(r"[*\[]", p) and not constant.search(p)]
 
 
 def _described(value: Any, access: str) -> RawArgument:

@@ -15,13 +15,14 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from tilewright.backends.cache import binary
 from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
-from tilewright.tuner.prepare import Candidate
-from tilewright.tuner.raw_bench import bench_of
+from tilewright.tuner.prepare import VENDOR, Candidate, kernels
+from tilewright.tuner.raw_bench import bench_of, problem_of
 from tilewright.tuner.roof import measure_roof
 
 
@@ -64,6 +65,13 @@ class Worker:
     def _measure(self, request: dict[str, Any]) -> dict[str, Any]:
         candidate = Candidate(request["kernel"], request["config"])
         return asdict(self._current(request).measure(candidate, request["seconds"], request["best"] or float("inf")))
+
+    def _build(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._stage("build")
+        if request["kernel"] != VENDOR:
+            problem = problem_of(request["problem"])
+            binary(self._device, kernels(problem)[request["kernel"]].render(problem, request["config"]))
+        return {}
 
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
         candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]

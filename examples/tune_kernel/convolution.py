@@ -38,7 +38,8 @@ void convolution(float *out, const float *image, const float *filter, const int 
                 for (int j = 0; j < SIZE; j++)
                     for (int y = 0; y < TILE_Y; y++)
                         for (int x = 0; x < TILE_X; x++)
-                            sum[y][x] += filter[i * SIZE + j] * image[(top + y + i) * (width + SIZE - 1) + left + x + j];
+                            sum[y][x] += filter[i * SIZE + j]
+                                * image[(top + y + i) * (width + SIZE - 1) + left + x + j];
             for (int y = 0; y < TILE_Y; y++)
                 for (int x = 0; x < TILE_X; x++) out[(top + y) * width + left + x] = sum[y][x];
         }

@@ -71,7 +71,8 @@ def tune(device: str, budget: float = 20.0, n: int = 1024) -> Any:
     heat, power = 300 + 40 * rng.random((n, n), np.float32), rng.random((n, n), np.float32)
     arguments = [np.empty_like(heat), heat, power, n]
     if device == "cpu":
-        choices = {"ROWS": [8, 16, 32, 64, 128], "COLUMNS": [size for size in (64, 128, 256, 512, 1024) if n % size == 0]}
+        columns = [size for size in (64, 128, 256, 512, 1024) if n % size == 0]
+        choices = {"ROWS": [8, 16, 32, 64, 128], "COLUMNS": columns}
         return tw.tune_kernel(C, "hotspot", arguments, choices, device=device, reference=reference, budget=budget)
     return tw.tune_kernel(
         OPENCL, "hotspot", arguments,
