@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from time import sleep
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -167,13 +168,25 @@ def open_storage(url: str) -> BaseStorage:
             proxy.wait_server_ready(timeout=10)
             return proxy
         if "://" in url:
-            return _quietly(lambda: RDBStorage(url))
+            return _quietly(lambda: _database(url))
     except Exception as error:  # drivers raise what they like: a missing module, a refused connection, a bad URL
         lines = str(error).strip().splitlines()
         why = f"{type(error).__name__}: {lines[0] if lines else 'no answer'}"
         raise ValueError(f"the storage {url!r} cannot be opened: {why}") from None
     raise ValueError(f"{url!r} names no storage; write journal:FILE, grpc://HOST:PORT, or a database such as "
                      "postgresql://USER@HOST/NAME or sqlite:///FILE")  # fmt: skip
+
+
+def _database(url: str) -> RDBStorage:
+    """Workers that find an empty database make its tables at once: those that come second find them a moment later."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError  # late: for databases only
+
+    for seconds in (0.2, 0.5, 1.0):
+        try:
+            return RDBStorage(url)
+        except (IntegrityError, ProgrammingError, OperationalError):
+            sleep(seconds)
+    return RDBStorage(url)
 
 
 def _quietly(make: Callable[[], Any]) -> Any:

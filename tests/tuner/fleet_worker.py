@@ -1,5 +1,6 @@
-"""A worker of a fleet whose measurements take a while and are written down: python -m tests.tuner.fleet_worker URL LOG COUNT.
+"""A worker of a fleet whose measurements take a while and are written down.
 
+python -m tests.tuner.fleet_worker URL LOG COUNT
 Begins when COUNT workers are there; prints how its search ended and its winner.
 """
 
@@ -19,7 +20,7 @@ class Slow(FakeMeasurer):
     """Logs when a measurement begins and when it has ended, in one write each."""
 
     def __init__(self, log: str) -> None:
-        super().__init__(lambda candidate: 1e-3 * (2 + candidate.config["TILE"] % 7) if "TILE" in candidate.config else 1)
+        super().__init__(lambda candidate: 1e-3 * (2 + candidate.config.get("TILE", 0) % 7))
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def write(self, what: str, name: str) -> None:

@@ -24,7 +24,8 @@ POOL = Pool({"A": a, "B": b} for a in range(4) for b in range(2))
 
 def start(url, log, cache):
     command = [sys.executable, "-m", "tests.tuner.fleet_worker", url, str(log), "3"]
-    return subprocess.Popen(command, env={**os.environ, "TILEWRIGHT_CACHE": str(cache)}, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TILEWRIGHT_CACHE": str(cache)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
 def rows(log):
@@ -106,6 +107,6 @@ def test_what_others_measured_reaches_a_store_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("url", ["nonsense", "journal:", "grpc://nowhere", "sqlite:////no/such/folder/x.db", "none://x"])
 def test_a_storage_that_cannot_be_opened_is_one_clear_error(url):
-    with pytest.raises(ValueError, match="names no storage|cannot be opened: ") as caught:
+    with pytest.raises(ValueError, match=r"names no storage|cannot be opened: ") as caught:
         open_storage(url)
     assert repr(url) in str(caught.value) and "\n" not in str(caught.value)
