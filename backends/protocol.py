@@ -89,7 +89,8 @@ class Fingerprint:
 class Parameter:
     """One kernel parameter. `access` is "in", "out" or "inout" for a buffer, "value" for a scalar.
 
-    A value's dtype is int64, float32 or float64; of a raw source's also any other integer's.
+    A value's dtype is int64, float32 or float64, and int32 where that is the language's index; of a raw source's also
+    any other integer's.
     """
 
     name: str

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Parameter, Source
 from tilewright.kernels.problem import Operand, Problem
 from tilewright.kernels.space import Config, Space
@@ -76,8 +77,8 @@ class RawKernel:
     def default(self, problem: Problem, limits: Limits) -> Config:
         return self.rows[0].config
 
-    def render(self, problem: Problem, config: Config) -> Source:
-        """Raises KeyError for a config that is not among the valid ones."""
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
+        """In the language that the text is in. Raises KeyError for a config that is not among the valid ones."""
         parameters = tuple(Parameter(f"argument_{k}", a.dtype, a.access) for k, a in enumerate(self.arguments))
         defines = tuple((name, int(v) if isinstance(v, bool) else str(v)) for name, v in config.items())
         group = self._row[_canonical(config)].group

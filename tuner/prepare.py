@@ -127,7 +127,7 @@ def text_hash(problem: Problem, candidate: Candidate, language: Language = C) ->
     """Twelve hexadecimal digits of the kernel's text, that change when the kernel is rewritten; "" for the vendor."""
     if candidate.kernel == VENDOR:
         return ""
-    source = kernels(problem)[candidate.kernel].render(problem, candidate.config)
+    source = kernels(problem)[candidate.kernel].render(problem, candidate.config, language)
     return hashlib.sha256(source.body.encode()).hexdigest()[:12]
 
 

@@ -70,7 +70,8 @@ class Worker:
         self._stage("build")
         if request["kernel"] != VENDOR:
             problem = problem_of(request["problem"])
-            binary(self._device, kernels(problem)[request["kernel"]].render(problem, request["config"]))
+            kernel, language = kernels(problem)[request["kernel"]], self._device.limits.language
+            binary(self._device, kernel.render(problem, request["config"], language))
         return {}
 
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
