@@ -56,6 +56,17 @@ void tilewright_replay(void (*const *entries)(const i64 *), const i64 *const *sl
     for (i64 k = 0; k < count; k++) entries[k](slots[k]);
 }}
 """
+# A raw function is called once. The constant makes the compiler say so where the text lacks it.
+_RAW_EPILOGUE = """
+static const __typeof__(&{entry}) tilewright_raw = &{entry};
+void tilewright_{entry}(const long long *slots) {{
+{unpack}
+    tilewright_raw({values});
+}}
+void tilewright_replay(void (*const *entries)(const long long *), const long long *const *slots, long long count) {{
+    for (long long k = 0; k < count; k++) entries[k](slots[k]);
+}}
+"""
 # Handed out in pieces: with equal halves, the thread that another program pushed off its core makes all others wait.
 _PRAGMA = "#pragma omp parallel for schedule(dynamic, count / 32 + 1) if (!alone)"
 _SIGNATURE = (
@@ -65,6 +76,8 @@ _SIGNATURE = (
 
 def c_text(source: Source) -> str:
     """The whole C of `source`: what the compiler gets."""
+    if source.raw:
+        return _raw_text(source)
     rest = parameters(source)
     unpack = []
     for k, p in enumerate(source.parameters, start=3):
@@ -80,6 +93,20 @@ def c_text(source: Source) -> str:
     )
     signature = _SIGNATURE.format(entry=source.entry, rest=f", {rest}" if rest else "")
     return assemble(prelude("cpu"), source, signature, epilogue)
+
+
+def _raw_text(source: Source) -> str:
+    """A function of the user's own, and what calls it with the arguments in the slots."""
+    unpack = []
+    for k, p in enumerate(source.parameters, start=3):
+        if p.access != "value":
+            unpack.append(f"    void *{p.name} = (void *)slots[{k}];")
+        else:
+            c = {"float32": "float", "float64": "double"}.get(p.dtype, f"__{p.dtype.upper()}_TYPE__")
+            unpack.append(f"    {c} {p.name}; __builtin_memcpy(&{p.name}, slots + {k}, sizeof {p.name});")
+    values = ", ".join(p.name for p in source.parameters)
+    epilogue = _RAW_EPILOGUE.format(entry=source.entry, unpack="\n".join(unpack), values=values)
+    return assemble("", source, "", epilogue)
 
 
 class CpuDevice:
@@ -208,7 +235,8 @@ def _load_library(binary: bytes) -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: Compiler | None) -> Fingerprint:
-    text = prelude("cpu") + _EPILOGUE + _PRAGMA + _SIGNATURE + (" ".join(compiler.flags) if compiler else "")
+    text = prelude("cpu") + _EPILOGUE + _RAW_EPILOGUE + _PRAGMA + _SIGNATURE
+    text += " ".join(compiler.flags) if compiler else ""
     versions = (("numpy", np.__version__), ("blas", blas_version()), ("prelude", digest(text)))
     return Fingerprint(
         "cpu", host.cpu_vendor(), host.cpu_model(), os.uname().machine if hasattr(os, "uname") else "", host.isa(),

@@ -42,7 +42,7 @@ class CpuProgram:
 
     def __init__(self, library: ctypes.CDLL, source: Source) -> None:
         self.entry, self.parameters = source.entry, source.parameters
-        function = library[source.entry]
+        function = library[f"tilewright_{source.entry}" if source.raw else source.entry]
         self.address = ctypes.cast(function, ctypes.c_void_p).value or 0
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL while it runs
         self.replay = library["tilewright_replay"]

@@ -67,9 +67,9 @@ def parameters(source: Source, pointer: str = "") -> str:
 
 
 def assemble(prelude_text: str, source: Source, signature: str, epilogue: str = "") -> str:
-    """A device's whole text: errors in the body carry the lines of `source.filename`."""
+    """A device's whole text: errors in the body carry the lines of `source.filename`. A raw body is a text already."""
     end = f'\n#line 1 "after {source.filename}"\n{epilogue}' if epilogue else ""
-    head = f"{prelude_text}{defines(source)}#define KERNEL {signature}\n"
+    head = defines(source) if source.raw else f"{prelude_text}{defines(source)}#define KERNEL {signature}\n"
     return f'{head}#line 1 "{source.filename}"\n{source.body}\n{end}'
 
 

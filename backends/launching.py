@@ -10,10 +10,12 @@ from typing import Any
 from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter
 
 _PACK: dict[str, Callable[..., bytes]] = {
-    "int32": struct.Struct("=i").pack,
-    "int64": struct.Struct("=q").pack,
-    "float32": struct.Struct("=f").pack,
-    "float64": struct.Struct("=d").pack,
+    name: struct.Struct(f"={code}").pack
+    for name, code in zip(
+        ("int64", "float32", "float64", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64"),
+        "qfdbhiBHIQ",
+        strict=True,
+    )
 }
 
 

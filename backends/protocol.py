@@ -91,7 +91,8 @@ class Fingerprint:
 class Parameter:
     """One kernel parameter. `access` is "in", "out" or "inout" for a buffer, "value" for a scalar.
 
-    A value's dtype is int64, float32 or float64, and int32 where that is the language's index.
+    A value's dtype is int64, float32 or float64, and int32 where that is the language's index; of a raw source's also
+    any other integer's.
     """
 
     name: str
@@ -107,7 +108,8 @@ class Source:
     `body` holds helper functions and then `KERNEL { ... }`; the device defines KERNEL as the whole signature
     made from `entry` and `parameters`. `group` is the number of threads per group along each of three axes,
     (1, 1, 1) on a device whose groups are single threads. `threads_inside`: the text does its own threading,
-    so a CPU must run its groups one after the other.
+    so a CPU must run its groups one after the other. `raw`: the body is the device's own language, whole, and gets only
+    the `defines` in front; it defines `entry` with these parameters. A device without groups calls it once per launch.
     """
 
     entry: str
@@ -117,6 +119,7 @@ class Source:
     group: tuple[int, int, int]
     threads_inside: bool = False
     filename: str = "kernel.c"  # named in compiler errors
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

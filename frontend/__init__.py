@@ -204,6 +204,6 @@ __all__ = [
     "pow", "prod", "real", "reciprocal", "register", "remainder", "repeat", "reshape", "result_type", "roll", "round",
     "searchsorted", "set_default_device", "sign", "signbit", "sin", "sinh", "sort", "sqrt", "square", "squeeze",
     "stack", "std", "subtract", "sum", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "tril", "triu",
-    "trunc", "tune", "tuning", "uint8", "uint16", "uint32", "uint64", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
+    "trunc", "tune", "tune_kernel", "tuning", "uint8", "uint16", "uint32", "uint64", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
 ]  # fmt: skip

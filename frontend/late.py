@@ -21,6 +21,7 @@ _NAMES = {
         pad ravel rot90 shape size split swapaxes trace transpose tri vander vsplit vstack
     """,
     "measuring": "tune tuning",
+    "raw": "tune_kernel",
     "contraction": "einsum",
     "native": "register",
 }

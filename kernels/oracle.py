@@ -11,7 +11,7 @@ from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
 from tilewright.kernels.oracle_products import product
-from tilewright.kernels.problem import SUMMED, Problem
+from tilewright.kernels.problem import Problem
 from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]

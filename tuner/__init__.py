@@ -27,7 +27,7 @@ __all__ = [
 
 _LATE = {
     "Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "tune_problem",
-    "search": "search_space", "Failed": "search_space", "Known": "transfer",
+    "tune_raw": "tune_raw", "search": "search_space", "Failed": "search_space", "Known": "transfer",
 }  # fmt: skip
 
 

@@ -51,6 +51,12 @@ class Bench:
 
     def __init__(self, problem: Problem, device: Device, stage: Callable[[str], None]) -> None:
         self.problem, self.device, self._stage = problem, device, stage
+        self._checked: dict[str, float] = {}
+        self._bound: dict[str, Bound] = {}
+        self._allocate()
+
+    def _allocate(self) -> None:
+        problem, device = self.problem, self.device
         self._host = make_inputs(problem)
         self._inputs = [device.allocate(x.nbytes) for x in self._host]
         for buffer, data in zip(self._inputs, self._host, strict=True):
@@ -58,8 +64,6 @@ class Bench:
         self._poison = [poison(o) for o in problem.outputs]
         self._outputs = [device.allocate(len(p)) for p in self._poison]
         self._reference: Reference | None = None
-        self._checked: dict[str, float] = {}
-        self._bound: dict[str, Bound] = {}
 
     def _ready(self, candidate: Candidate) -> Bound:
         """Built, loaded, bound, run once and found right, which is remembered."""

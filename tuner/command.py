@@ -12,6 +12,7 @@ from tilewright.backends.protocol import Found, TilewrightError
 from tilewright.backends.registry import discover
 from tilewright.tuner.command_certify import certify
 from tilewright.tuner.command_records import records
+from tilewright.tuner.command_report import report
 from tilewright.tuner.command_tune import tune
 from tilewright.tuner.measure import supervisor
 
@@ -87,6 +88,7 @@ def _size(nbytes: int) -> str:
 cli.add_command(certify)
 cli.add_command(tune)
 cli.add_command(records)
+cli.add_command(report)
 
 
 def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

@@ -70,6 +70,8 @@ class Display:
         if status.best is not None:
             of_roof = percent(status.problem, status.best.seconds, self._roof)
             best = f"best {duration(status.best.seconds)}, {of_roof} of the roof, {status.trials} trials"
+        if status.allotted < FOREVER:
+            best += f", {max(status.allotted - status.elapsed, 0.0):.0f} s left"
         self._bar.update(self._task, completed=self._done + share, best=best)
 
     def skip(self, count: int) -> None:
@@ -91,6 +93,7 @@ def outcome(line: Line) -> str:
     text = f"{duration(result.best.seconds)}, {percent(result.problem, result.best.seconds, line.roof)} of the roof"
     failed = sum(r.status == "failed" for r in result.trials)
     text += f", {len(result.trials)} trials" + (f" ({failed} failed)" if failed else "")
+    text += {"settled": "; no improvement expected", "budget": "; budget spent"}.get(result.stopped, "")
     return text + (f"; measured again since {', '.join(result.changed)} changed" if result.changed else "")
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -19,9 +19,12 @@ from tilewright.tuner.command_show import Display, Line, line_json, make_console
 from tilewright.tuner.measure import Unmeasurable
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import default_store
-from tilewright.tuner.tune_problem import EFFORTS, Result, verdict
+from tilewright.tuner.tune_problem import EFFORTS, Result, allotment, verdict
 from tilewright.tuner.tune_problem import tune as tune_problem
 from tilewright.tuner.yardstick import beaten, raised, roof
+
+if TYPE_CHECKING:
+    from tilewright.tuner.sampler import BaseStorage
 
 DEFAULT_BUDGET = 60.0  # seconds, for all devices and problems together
 
@@ -66,10 +69,16 @@ class Seconds(click.ParamType):
 @click.option(
     "--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results to this file."
 )
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Share the work with all who use this storage of Optuna: journal:FILE, grpc://HOST:PORT, a database's URL.",
+)
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT ARGS...]")
 def tune(
-    names: tuple[str, ...], budget: float | None, effort: str | None, target: Path | None, script: tuple[str, ...]
-) -> int:
+    names: tuple[str, ...], budget: float | None, effort: str | None, target: Path | None, storage: str | None,
+    script: tuple[str, ...],
+) -> int:  # fmt: skip
     """Measure which kernels are fastest, and remember it.
 
     Without SCRIPT a standard list of problems is tuned on every device. With one, it is run, what it launches is tuned,
@@ -80,10 +89,12 @@ def tune(
     if target is not None and not target.resolve().parent.is_dir():
         raise click.ClickException(f"--json: there is no folder {target.resolve().parent}")
     console = make_console()
+    if script and storage:
+        raise click.ClickException("--storage shares out the standard problems; leave it or the script out")
     if script:
         devices = [get_device(name).name for name in names]
         return tune_script(console, list(script), devices, budget, effort or "full", target)
-    return _tune_standard(console, _devices(names), budget, effort or "full", target)
+    return _tune_standard(console, _devices(names), budget, effort or "full", target, storage)
 
 
 def _devices(names: tuple[str, ...]) -> list[Device]:
@@ -122,8 +133,11 @@ class Purse:
 class _Job:
     """The standard problems of one device, tuned one after the other."""
 
-    def __init__(self, device: Device, display: Display, effort: str, budget: float | None) -> None:
+    def __init__(
+        self, device: Device, display: Display, effort: str, budget: float | None, storage: BaseStorage | None
+    ) -> None:
         self.device, self._display, self._effort, self._budget = device, display, effort, budget
+        self._storage = storage
         self.problems = standard(device.limits)
         self.lines: list[Line] = []
         self.roof: dict[str, float] = {}
@@ -148,7 +162,12 @@ class _Job:
             best, baseline = verdict(default_store(), problem, self.device)
             reason = "not reached: the budget was spent before its turn"
             return Result(problem, self.device.name, best, baseline, (), "budget", reason)
-        return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
+        if self._storage is None:
+            return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
+        from tilewright.tuner.fleet_search import FleetSearch  # late: imports Optuna
+
+        allotted = allotment(self._effort, share)
+        return FleetSearch(problem, self.device, self._effort, allotted, self._display.update, self._storage).run()
 
     def _check_roof(self) -> None:
         best = [(x.result.problem, x.result.best.seconds) for x in self.lines if x.result.best and x.result.trials]
@@ -159,13 +178,18 @@ class _Job:
 
 
 def _tune_standard(
-    console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None
+    console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None, url: str | None
 ) -> int:
     start, interrupted = monotonic(), False
     count = sum(len(standard(d.limits)) for d in devices)
     display = Display(console, count)
     each = budget / len(devices) if budget is not None else None
-    jobs = [_Job(device, display, effort, each) for device in devices]
+    storage = None
+    if url is not None:
+        from tilewright.tuner.sampler import open_storage  # late: imports Optuna
+
+        storage = open_storage(url)
+    jobs = [_Job(device, display, effort, each, storage) for device in devices]
     try:
         with display.running():
             for job in jobs:

@@ -71,6 +71,14 @@ class Supervisor:
             return Measurement("failed", answer["reason"])
         return Measurement("ok", "", answer["seconds"], answer["spread"], answer["rounds"], answer["error"])
 
+    def build(self, problem: Problem, candidate: Candidate, patience: float) -> None:
+        """Compile a candidate ahead of `measure`, which says what is wrong with one that cannot be.
+
+        Raises Unmeasurable.
+        """
+        request = {"op": "build", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config}
+        self._ask(request, 0.0, patience)
+
     def compare(
         self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf
     ) -> list[Measurement]:

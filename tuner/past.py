@@ -62,10 +62,11 @@ class Past:
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
         """Every valid config of every kernel of the problem's kind, by canonical name."""
+        most = None if self.problem.kind == "raw" else MOST  # a raw problem's space is a sample already
         found = (
             Candidate(name, config)
             for name, kernel in kernels(self.problem, self.device).items()
-            for config in islice(kernel.space(self.problem, self.device.limits), MOST)
+            for config in islice(kernel.space(self.problem, self.device.limits), most)
         )
         return {c.name: c for c in found}
 

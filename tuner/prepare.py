@@ -28,6 +28,7 @@ from tilewright.kernels.emit import counted
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.products import PRODUCTS
+from tilewright.kernels.raw import RawProblem
 from tilewright.kernels.ready import Ready, program_of
 from tilewright.kernels.space import Config
 from tilewright.tuner.records import candidate_name
@@ -132,9 +133,13 @@ def _takes(kernel: Ready, problem: Problem, device: Device) -> bool:
         return True
 
 
+def _own(problem: Problem, limits: Limits) -> Sequence[Kernel]:
+    return (problem.kernel,) if isinstance(problem, RawProblem) else kernels_for(problem.kind, limits)
+
+
 def kernels(problem: Problem, device: Device) -> dict[str, Kernel]:
-    """The kernels for the problem's kind on the device by name, native ops that take it included."""
-    found: list[Kernel] = [*kernels_for(problem.kind, device.limits)]
+    """The kernels for the problem's kind on the device by name, native ops that take it included; a raw one's own."""
+    found: list[Kernel] = [*_own(problem, device.limits)]
     if registered:
         found += natives(problem, device)
     return {kernel.name: kernel for kernel in found}
@@ -142,7 +147,7 @@ def kernels(problem: Problem, device: Device) -> dict[str, Kernel]:
 
 def default_candidate(problem: Problem, limits: Limits) -> Candidate | None:
     """What the first kernel that applies would choose without measuring; None where none applies."""
-    for kernel in kernels_for(problem.kind, limits):
+    for kernel in _own(problem, limits):
         if next(iter(kernel.space(problem, limits)), None) is not None:
             return Candidate(kernel.name, kernel.default(problem, limits))
     return None

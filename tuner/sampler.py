@@ -6,12 +6,16 @@ The one place that imports Optuna, and it is imported only when a search starts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from time import sleep
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.logging import ERROR, get_verbosity, set_verbosity
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, create_study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -19,6 +23,14 @@ from tilewright.kernels.space import Config
 from tilewright.tuner.pool import Pool
 from tilewright.tuner.propose import Proposer
 from tilewright.tuner.transfer import Advice, Known
+
+__all__ = [
+    "VOID", "BaseStorage", "FrozenTrial", "PoolSampler", "Study", "Trial", "TrialState", "UpdateFinishedTrialError",
+    "create_trial", "open_storage", "open_study", "quiet_study", "tell",
+]  # fmt: skip
+
+VOID = "tilewright:void"
+"""A trial with this attribute was never measured: it came second to an equal one, or its worker died."""
 
 
 class PoolSampler(BaseSampler):
@@ -39,14 +51,17 @@ class PoolSampler(BaseSampler):
             name: CategoricalDistribution(_keys(values)) for name, values in self.choices.items()
         }
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial | None) -> dict[str, BaseDistribution]:
         return self._space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        tried, seconds, busy = self.past(study)
-        return self.params(self._proposer.propose(tried, seconds, busy))
+        return self.params(self.propose(*self.past(study)))
+
+    def propose(self, tried: list[int], seconds: list[float], busy: list[int]) -> int:
+        """The next position in the pool, after what `past` told."""
+        return self._proposer.propose(tried, seconds, busy)
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
         raise ValueError(f"{param_name!r} is not a tunable of this search, or has other choices: {param_distribution}")
@@ -54,7 +69,7 @@ class PoolSampler(BaseSampler):
     def config(self, trial: Trial) -> Config:
         """The config that `trial` is to measure."""
         params = {name: trial.suggest_categorical(name, d.choices) for name, d in self._distributions()}
-        return self.pool.configs[self._position(params)]
+        return self.pool.configs[self.position(params)]
 
     def params(self, k: int) -> dict[str, Any]:
         """A config as Optuna's parameters."""
@@ -69,12 +84,12 @@ class PoolSampler(BaseSampler):
             known = self._finished.get((study.study_name, trial.number))
             if known is not None:
                 tried[known[0]] = known[1]
-            elif len(trial.params) == len(self._space):
-                k = self._position(trial.params)
+            elif len(trial.params) == len(self._space) and VOID not in trial.user_attrs:
+                k = self.position(trial.params)
                 if trial.state.is_finished():
                     tried[k] = _seconds(trial)
                     self._finished[study.study_name, trial.number] = k, tried[k]
-                elif trial.state == TrialState.RUNNING:
+                elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
                     busy.append(k)
         return list(tried), list(tried.values()), [k for k in busy if k not in tried]
 
@@ -94,7 +109,8 @@ class PoolSampler(BaseSampler):
     def _distributions(self) -> list[tuple[str, CategoricalDistribution]]:
         return [(name, d) for name, d in self._space.items() if isinstance(d, CategoricalDistribution)]
 
-    def _position(self, params: Mapping[str, Any]) -> int:
+    def position(self, params: Mapping[str, Any]) -> int:
+        """The pool's config with these parameters. Raises ValueError."""
         try:
             k = self.pool.at([d.choices.index(params[name]) for name, d in self._distributions()])
         except (KeyError, ValueError):
@@ -129,9 +145,54 @@ def tell(study: Study, trial: Trial, seconds: float | None, reason: str = "") ->
 
 def quiet_study(sampler: BaseSampler) -> Study:
     """A study in memory; Optuna does not announce it."""
+    return _quietly(lambda: create_study(sampler=sampler))
+
+
+def open_study(storage: BaseStorage, name: str, sampler: BaseSampler) -> Study:
+    """The study of that name in a storage, made if it is not there."""
+    return _quietly(lambda: create_study(storage=storage, sampler=sampler, study_name=name, load_if_exists=True))
+
+
+def open_storage(url: str) -> BaseStorage:
+    """journal:PATH (a file), grpc://HOST:PORT (Optuna's proxy), or a database's URL as SQLAlchemy has it.
+
+    Raises ValueError where it cannot be opened.
+    """
+    scheme, _, rest = url.partition(":")
+    try:
+        if scheme == "journal" and rest.removeprefix("//"):
+            return JournalStorage(JournalFileBackend(rest.removeprefix("//")))
+        if scheme == "grpc":
+            host, _, port = rest.removeprefix("//").rstrip("/").rpartition(":")
+            proxy = GrpcStorageProxy(host=host, port=int(port))
+            proxy.wait_server_ready(timeout=10)
+            return proxy
+        if "://" in url:
+            return _quietly(lambda: _database(url))
+    except Exception as error:  # drivers raise what they like: a missing module, a refused connection, a bad URL
+        lines = str(error).strip().splitlines()
+        why = f"{type(error).__name__}: {lines[0] if lines else 'no answer'}"
+        raise ValueError(f"the storage {url!r} cannot be opened: {why}") from None
+    raise ValueError(f"{url!r} names no storage; write journal:FILE, grpc://HOST:PORT, or a database such as "
+                     "postgresql://USER@HOST/NAME or sqlite:///FILE")  # fmt: skip
+
+
+def _database(url: str) -> RDBStorage:
+    """Workers that find an empty database make its tables at once: those that come second find them a moment later."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError  # late: for databases only
+
+    for seconds in (0.2, 0.5, 1.0):
+        try:
+            return RDBStorage(url)
+        except (IntegrityError, ProgrammingError, OperationalError):
+            sleep(seconds)
+    return RDBStorage(url)
+
+
+def _quietly(make: Callable[[], Any]) -> Any:
     before = get_verbosity()
     set_verbosity(ERROR)
     try:
-        return create_study(sampler=sampler)
+        return make()
     finally:
         set_verbosity(before)

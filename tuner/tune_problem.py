@@ -134,7 +134,7 @@ class Search:
         if not self.past.candidates:
             return "settled"
         candidates = list(self.past.candidates.values())
-        pool = Pool(_flat(c) for c in candidates)
+        pool = Pool(flat(c) for c in candidates)
         patience = math.inf if self.effort == "exhaustive" else max(12, 4 * max(len(c.config) for c in candidates))
         idle = 0
 
@@ -155,11 +155,13 @@ class Search:
                 raise Failed(taken.reason)
             return taken.seconds
 
-        seed = int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
         records = [r for r in self.past.known.values() if r.name in self.past.candidates]
-        done = [(_flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in records]
-        stopped = explore(pool, measure, stop, seed=seed, done=done)[1]
+        done = [(flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in records]
+        stopped = explore(pool, measure, stop, seed=self._seed(), done=done)[1]
         return "settled" if stopped == "exhausted" else stopped
+
+    def _seed(self) -> int:
+        return int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
 
     def _measure(self, candidate: Candidate, patience: float) -> Record:
         """Measure and write down."""
@@ -241,7 +243,7 @@ class Search:
         self._progress(Status(self.problem, self.device.name, trials, candidate, best, elapsed, self.allotted))
 
 
-def _flat(candidate: Candidate) -> Config:
+def flat(candidate: Candidate) -> Config:
     """A candidate as one config: its kernel, and that kernel's tunables under names of their own."""
     return {"kernel": candidate.kernel, **{f"{candidate.kernel}.{k}": v for k, v in candidate.config.items()}}
 

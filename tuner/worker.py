@@ -15,14 +15,16 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from tilewright.backends.cache import binary
 from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
-from tilewright.kernels.problem import Problem
+from tilewright.kernels.ready import Ready
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
 from tilewright.tuner.natives import adopt
-from tilewright.tuner.prepare import Candidate
+from tilewright.tuner.prepare import VENDOR, Candidate, kernels
+from tilewright.tuner.raw_bench import bench_of, problem_of
 from tilewright.tuner.roof import measure_roof
 
 
@@ -57,7 +59,7 @@ class Worker:
         if self._bench is None or request["problem"] != self._problem:
             self._bench = None  # frees the buffers first
             self._stage("prepare")
-            self._bench = Bench(Problem.from_json(request["problem"]), self._device, self._stage)
+            self._bench = bench_of(request["problem"], self._device, self._stage)
             self._problem = request["problem"]
         return self._bench
 
@@ -67,6 +69,15 @@ class Worker:
     def _measure(self, request: dict[str, Any]) -> dict[str, Any]:
         candidate = Candidate(request["kernel"], request["config"])
         return asdict(self._current(request).measure(candidate, request["seconds"], request["best"] or float("inf")))
+
+    def _build(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._stage("build")
+        if request["kernel"] != VENDOR:
+            problem = problem_of(request["problem"])
+            kernel, language = kernels(problem, self._device)[request["kernel"]], self._device.limits.language
+            if not isinstance(kernel, Ready):
+                binary(self._device, kernel.render(problem, request["config"], language))
+        return {}
 
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
         candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]
