@@ -12,12 +12,13 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import IO, Any
 
 from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
 
 LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
@@ -29,14 +30,17 @@ HANG_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`status` "ok" with seconds (median), spread (its standard error) and rounds, or "failed" with a reason."""
+    """`status` "ok" with seconds (median), its 95 % interval and so on as in Record, or "failed" with a reason."""
 
     status: str
     reason: str = ""
     seconds: float = 0.0
-    spread: float = 0.0
+    _: KW_ONLY
+    low: float = 0.0
+    high: float = 0.0
     rounds: int = 0
     error: float = 0.0
+    workspace: int = 0
 
 
 class Unmeasurable(TilewrightError):
@@ -55,31 +59,36 @@ class Supervisor:
         self._stderr: IO[bytes] | None = None
 
     def measure(
-        self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf, patience: float = math.inf
-    ) -> Measurement:
+        self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf,
+        patience: float = math.inf, policy: Policy = DEFAULT,
+    ) -> Measurement:  # fmt: skip
         """Check and time one candidate for about `seconds`; `best` is the fastest time known for this problem.
 
         A build that is not done after `patience` seconds has failed as well. Raises Unmeasurable.
         """
         request = {
             "op": "measure", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config,
-            "seconds": seconds, "best": best if math.isfinite(best) else None,
+            "seconds": seconds, "best": best if math.isfinite(best) else None, "policy": policy.to_json(),
         }  # fmt: skip
         answer = self._ask(request, seconds + self._expected(best), patience)
         if not answer["ok"]:
             return Measurement("failed", answer["reason"])
-        return Measurement("ok", "", answer["seconds"], answer["spread"], answer["rounds"], answer["error"])
+        return _measured(answer)
 
     def compare(
-        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf
-    ) -> list[Measurement]:
+        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf,
+        policy: Policy = DEFAULT,
+    ) -> list[Measurement]:  # fmt: skip
         """Time candidates in turns for about `seconds`; an empty list if that was not to be done."""
         pairs = [[c.kernel, c.config] for c in candidates]
-        request = {"op": "compare", "problem": problem.to_json(), "candidates": pairs, "seconds": seconds}
+        request = {
+            "op": "compare", "problem": problem.to_json(), "candidates": pairs, "seconds": seconds,
+            "policy": policy.to_json(),
+        }  # fmt: skip
         answer = self._ask(request, seconds + self._expected(best) * len(candidates), patience)
         if not answer["ok"]:
             return []
-        return [Measurement("ok", "", t["seconds"], t["spread"], t["rounds"], t["error"]) for t in answer["timings"]]
+        return [_measured(row) for row in answer["rows"]]
 
     def race(self, problem: Problem, candidate: Candidate, seconds: float) -> tuple[float, float] | None:
         """Seconds of the candidate, and of NumPy for the same ops on the same data; None where one cannot.
@@ -201,6 +210,10 @@ class Supervisor:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"{how}: {lines[-1][:200]}" if lines else how
+
+
+def _measured(row: dict[str, Any]) -> Measurement:
+    return Measurement("ok", "", **row["timing"], error=row["error"], workspace=row["workspace"])
 
 
 @cache

@@ -28,9 +28,8 @@ from tilewright.kernels.apart import Pieces
 from tilewright.kernels.node import Node, merge_axes, row_major, toposort
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.space import Config
+from tilewright.tuner.decide import VENDOR
 from tilewright.tuner.records import candidate_name
-
-VENDOR = "vendor"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
+from tilewright.tuner.policy import Policy
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.roof import measure_roof
 
@@ -50,11 +51,12 @@ class Worker:
             return {"ok": False, "reason": f"{type(error).__name__}: {error}"}
 
     def _current(self, request: dict[str, Any]) -> Bench:
-        """The bench of the request's problem, kept until another problem comes."""
-        if self._bench is None or request["problem"] != self._problem:
+        """The bench of the request's problem and policy, kept until another comes."""
+        policy = Policy(**request.get("policy", {}))
+        if self._bench is None or request["problem"] != self._problem or policy != self._bench.policy:
             self._bench = None  # frees the buffers first
             self._stage("prepare")
-            self._bench = Bench(Problem.from_json(request["problem"]), self._device, self._stage)
+            self._bench = Bench(Problem.from_json(request["problem"]), self._device, self._stage, policy)
             self._problem = request["problem"]
         return self._bench
 
@@ -68,11 +70,11 @@ class Worker:
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
         candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]
         timings = self._current(request).compare(candidates, request["seconds"])
-        return {"timings": [asdict(t) for t in timings]}
+        return {"rows": [asdict(t) for t in timings]}
 
     def _race(self, request: dict[str, Any]) -> dict[str, Any]:
         bench = self._current(request)
-        kernel = bench.measure(Candidate(request["kernel"], request["config"]), request["seconds"] / 2).seconds
+        kernel = bench.measure(Candidate(request["kernel"], request["config"]), request["seconds"] / 2).timing.seconds
         return {"kernel": kernel, "numpy": bench.numpy_seconds(request["seconds"] / 2)}
 
     def _roof(self, request: dict[str, Any]) -> dict[str, Any]:
