@@ -117,7 +117,8 @@ class Bench:
         still, start = list(range(len(bounds))), perf_counter()
         for turn in range(min(200, self.policy.repeats)):
             spent = perf_counter() - start
-            if not still or (turn >= 5 and spent > seconds) or (turn >= 1 and spent > 3 * seconds):
+            patience = seconds if turn >= 5 else 3 * seconds if turn >= 3 else 10 * seconds if turn else math.inf
+            if not still or spent > patience:
                 break
             for k in still if turn % 2 == 0 else reversed(still):
                 times = self._watch.times(bounds[k].launches, batches[k])

@@ -28,6 +28,8 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
+        if self.field == "kernel":
+            return "the kernel's text was rewritten"
         return f"{self.field} was {_shown(self.then)}, is {_shown(self.now)}"
 
 
