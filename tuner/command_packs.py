@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from tilewright.tuner.journal import pruned
-from tilewright.tuner.packs import PINNED, Pack, read_pack, write_pack
+from tilewright.tuner.packs import PINNED, Pack, packed, read_pack, write_pack
 from tilewright.tuner.store import Store, default_path, default_store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -21,8 +21,11 @@ _TARGET = click.Path(dir_okay=False, path_type=Path)
 @click.argument("file", type=_TARGET)
 @click.option("--note", default="", help="A line for whoever gets the pack.")
 def export_records(file: Path, note: str) -> None:
-    """Write every record of your own to FILE, a pack that can be checked, merged and shipped."""
+    """Write every record of your own to FILE ("-": standard output), a pack to be checked, merged and shipped."""
     lines = Store(default_path()).lines()
+    if str(file) == "-":
+        sys.stdout.buffer.write(packed(lines, **_provenance(note))[0])
+        return
     digest = write_pack(file, lines, **_provenance(note))
     click.echo(f"{len(lines)} records written to {file} (sha256 {digest})")
 

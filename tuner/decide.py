@@ -84,7 +84,7 @@ def summary(times: Sequence[float]) -> Timing:
         half = float(values[-1] - values[0])
         half = max(half, 0.04 * median) if count < 3 else half
         return Timing(median, median - half, median + half, count)
-    rank = int((count - 1.96 * math.sqrt(count)) / 2)  # so many values lie outside on either side
+    rank = max(int((count - 1.96 * math.sqrt(count)) / 2) - 1, 0)  # so many values lie outside on either side
     return Timing(median, float(values[rank]), float(values[count - 1 - rank]), count)
 
 

@@ -47,15 +47,21 @@ class Pack:
     provenance: dict[str, Any]
 
 
-def write_pack(path: Path, lines: Iterable[bytes], **provenance: Any) -> str:
-    """Write record lines as a pack, whole or not at all; returns its SHA-256. Raises OSError."""
+def packed(lines: Iterable[bytes], **provenance: Any) -> tuple[bytes, str]:
+    """A pack of these record lines, each once, as it is written; and its SHA-256."""
     kept = list(dict.fromkeys(lines))
     body = b"".join(line + b"\n" for line in kept)
     digest = hashlib.sha256(body).hexdigest()
     header = {"tilewright_pack": FORMAT, "records": len(kept), "sha256": digest, "provenance": provenance}
+    return json.dumps(header, sort_keys=True).encode() + b"\n" + body, digest
+
+
+def write_pack(path: Path, lines: Iterable[bytes], **provenance: Any) -> str:
+    """Write record lines as a pack, whole or not at all; returns its SHA-256. Raises OSError."""
+    data, digest = packed(lines, **provenance)
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        scratch.write_bytes(json.dumps(header, sort_keys=True).encode() + b"\n" + body)
+        scratch.write_bytes(data)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

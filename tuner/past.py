@@ -116,9 +116,10 @@ class Past:
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted
 
     def first(self) -> list[Candidate]:
-        """What to measure before any search: vendor, default, winners that no longer hold as they are, neighbours'."""
+        """What to measure before any search: vendor, default, winners that no longer hold as they are, others'."""
         nearest = self._store.nearest(self.problem, self.device.fingerprint)[:2]
-        return self._unknown([*self._bases(), *self.stale_best(), *self._named(nearest)])
+        guesses = sorted((r for r in self.seeds if r.status == "ok"), key=lambda r: (r.stage != "final", r.seconds))
+        return self._unknown([*self._bases(), *self.stale_best(), *self._named(guesses)[:1], *self._named(nearest)])
 
     def again(self) -> list[Candidate]:
         """What a new look at the best few takes, the best of them first."""

@@ -139,14 +139,17 @@ class Search:
 
     def _again(self, former: Record) -> bool:
         """Measure the best few of a former search anew; False if none of them works any more."""
+        few = self.past.stale_best()
         end = self._clock() + 0.6 * AGAIN_SECONDS  # the rest is for the finals
         for count, candidate in enumerate(self.past.again()):
             if count > 1 and self._clock() > end:
                 break
             self._measure(candidate, max(end - self._clock(), 1.0) + OVERRUN)
+        if not any(self.past.known[c.name].status == "ok" for c in few if c.name in self.past.known):
+            return False
         self._carried = {k: former.details[k] for k in ("stopped", "effort", "allotted")}
         self.allotted = min(self.allotted, self._clock() - self._start + 0.4 * AGAIN_SECONDS)
-        return any(self.past.known[c.name].status == "ok" for c in self.past.stale_best() if c.name in self.past.known)
+        return True
 
     def _explore(self) -> str:
         """Measure one candidate after the other. Returns why it stopped: "settled" or "budget"."""
