@@ -27,6 +27,9 @@ LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
 HANG_SECONDS = 10.0
 """A run may take so much longer than expected before it is given up."""
 
+LEAK_NBYTES = 1 << 30
+"""A worker that holds so much more than after the first answer about a problem is replaced: something leaks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -52,8 +55,12 @@ class Supervisor:
 
     module = "tilewright.tuner.worker"
 
-    def __init__(self, device: str, hang_seconds: float = HANG_SECONDS) -> None:
-        self.device, self.hang_seconds = device, hang_seconds
+    def __init__(
+        self, device: str, hang_seconds: float = HANG_SECONDS, leak_nbytes: int = LEAK_NBYTES
+    ) -> None:
+        self.device, self.hang_seconds, self._leak_nbytes = device, hang_seconds, leak_nbytes
+        self._about: Any = None  # the problem of the last request, and what the worker held after the first about it
+        self._held = 0
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stderr: IO[bytes] | None = None
@@ -161,6 +168,23 @@ class Supervisor:
             raise self._unmeasurable(answer["reason"])
 
     def _ask(self, request: dict[str, Any], run_seconds: float, patience: float = math.inf) -> dict[str, Any]:
+        """The answer of a worker that others may have harmed: one that lost its device or leaks is not asked again."""
+        used = self._process is not None
+        answer = self._answer(request, run_seconds, patience)
+        if used and answer.get("memory"):  # perhaps used up by candidates before: a fresh one is asked
+            self.close()
+            answer = self._answer(request, run_seconds, patience)
+        resident = answer.get("resident", 0)
+        if self._about != request.get("problem"):
+            self._about, self._held = request.get("problem"), resident
+        if answer.get("lost") or resident - self._held > self._leak_nbytes:
+            self.close()
+            self._about = None
+        if not answer["ok"] and answer["stage"] == "prepare":
+            raise self._unmeasurable(answer["reason"])
+        return answer
+
+    def _answer(self, request: dict[str, Any], run_seconds: float, patience: float) -> dict[str, Any]:
         if self._process is None:
             self._start()
         assert self._process is not None and self._process.stdin is not None
@@ -168,13 +192,10 @@ class Supervisor:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         try:
-            answer = self._wait("prepare", run_seconds, patience)
+            return self._wait("prepare", run_seconds, patience)
         except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
             self.close()
             raise
-        if not answer["ok"] and answer["stage"] == "prepare":
-            raise self._unmeasurable(answer["reason"])
-        return answer
 
     def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:
         """The worker's answer, with the stage it reached; stands in for a worker that hangs or dies."""

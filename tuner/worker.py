@@ -15,7 +15,15 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
+from tilewright.backends.protocol import (
+    CompileError,
+    Device,
+    DeviceLost,
+    LaunchError,
+    OutOfMemory,
+    TilewrightError,
+    Unsupported,
+)
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.problem import Problem
@@ -42,7 +50,12 @@ class Worker:
         except CompileError as error:
             return {"ok": False, "reason": f"does not compile: {_first_error(error)}"}
         except MemoryError:
-            return {"ok": False, "reason": "out of memory on the host"}
+            return {"ok": False, "reason": "out of memory on the host", "memory": True}
+        except OutOfMemory as error:
+            return {"ok": False, "reason": f"OutOfMemory: {error}", "memory": True}
+        except (DeviceLost, LaunchError) as error:
+            lost = isinstance(error, DeviceLost) or roundtrip(self._device) is not None
+            return {"ok": False, "reason": f"{type(error).__name__}: {error}", "lost": lost}
         except Unsupported as error:
             return {"ok": False, "reason": str(error)}
         except TilewrightError as error:
@@ -92,6 +105,15 @@ def _first_error(error: CompileError) -> str:
     return next((line for line in lines if "error" in line.lower()), lines[0] if lines else str(error))[:300]
 
 
+def _resident() -> int:
+    """Bytes of main memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def _requests() -> queue.SimpleQueue[str]:
     """Lines of stdin. When it ends the parent is gone, and so are we, even if a kernel hangs in the main thread."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -123,7 +145,7 @@ def main(name: str, kind: type[Worker] = Worker) -> None:
     worker = kind(device, send)
     send({"ok": True})
     while True:
-        send(worker.answer(json.loads(lines.get())))
+        send({**worker.answer(json.loads(lines.get())), "resident": _resident()})
 
 
 if __name__ == "__main__":
