@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.check import Reference, make_inputs, poison
-from tilewright.tuner.decide import HOPELESS, Timing, levelled, lost, narrow, racing, summary
+from tilewright.tuner.decide import HOPELESS, Timing, levelled, lost, narrow, race, summary
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Bound, Candidate, prepare
 from tilewright.tuner.timing import Stopwatch
@@ -102,10 +102,7 @@ class Bench:
         return self._checked_as(candidate, times)
 
     def compare(self, candidates: list[Candidate], seconds: float) -> list[Checked]:
-        """Time several for about `seconds`, in turns and in alternating order, so that drift hits all alike.
-
-        Whoever is surely beaten drops out; it ends early when one is left or all are known well enough.
-        """
+        """Time several in turns for about `seconds` at most; see `decide.race`."""
         bounds = [self._ready(c) for c in candidates]
         self._stage("run")
         batches = []
@@ -113,17 +110,17 @@ class Bench:
             cost = self._watch.times(bound.launches, 1)[0]
             # The first run after another candidate finds the caches full of that one: dropped where it costs little.
             batches.append(1 if cost > 0.02 else 1 + min(20, max(1, int(2e-3 / max(cost, 1e-7)))))
-        rows: list[list[float]] = [[] for _ in bounds]
-        still, start = list(range(len(bounds))), perf_counter()
-        for turn in range(min(200, self.policy.repeats)):
-            spent = perf_counter() - start
+        start = perf_counter()
+
+        def run(k: int) -> float:
+            times = self._watch.times(bounds[k].launches, batches[k])
+            return float(np.median(times[1:] or times))
+
+        def more(turn: int) -> bool:
             patience = seconds if turn >= 5 else 3 * seconds if turn >= 3 else 10 * seconds if turn else math.inf
-            if not still or spent > patience:
-                break
-            for k in still if turn % 2 == 0 else reversed(still):
-                times = self._watch.times(bounds[k].launches, batches[k])
-                rows[k].append(float(np.median(times[1:] or times)))
-            still = racing(rows, still)
+            return turn < min(200, self.policy.repeats) and perf_counter() - start <= patience
+
+        rows = race(run, len(bounds), more)
         return [
             self._checked_as(candidate, row, timing)
             for candidate, row, timing in zip(candidates, rows, levelled(rows), strict=True)

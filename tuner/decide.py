@@ -7,7 +7,7 @@ LEVEL of one another, is a tie; ties are broken in one canonical order, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +29,13 @@ HOPELESS = 3.0
 
 SURPRISE = 0.8
 """A time below this share of the best before is measured again before it is believed: clocks do lie, rarely."""
+
+TIE = 0.01
+"""Who is slower by more is no tie, however much noise there is: what the canonical order may cost. Only the vendor and
+the default have to be beaten for sure."""
+
+DROPPING = 1.5
+"""So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again."""
 
 FINALISTS = 6
 FEWEST = 5  # rounds before anybody is judged
@@ -88,19 +95,19 @@ def summary(times: Sequence[float]) -> Timing:
     return Timing(median, float(values[rank]), float(values[count - 1 - rank]), count)
 
 
-def spread(timed: Timed) -> float:
-    """The standard error that the interval amounts to."""
-    return (timed.high - timed.low) / (2 * 1.96)
-
-
 def narrow(timed: Timed) -> bool:
     """Whether the time is known as well as any decision needs."""
     return timed.high - timed.low <= 2 * NARROW * timed.seconds
 
 
-def beats(a: Timed, b: Timed) -> bool:
-    """Whether `a` is faster than `b` by more than the 95 % interval of their difference, and more than LEVEL."""
-    return b.seconds - a.seconds > max(1.96 * math.hypot(spread(a), spread(b)), LEVEL * b.seconds)
+def beats(a: Timed, b: Timed, sureness: float = 1.0) -> bool:
+    """Whether `a` is faster than `b` by more than the 95 % interval of their difference, and more than LEVEL.
+
+    The interval's lower end is made of the two intervals' ends that face each other (Zou and Donner, 2008), since
+    clocks that boost now and then make them lopsided. It is taken `sureness` times as wide.
+    """
+    apart = math.hypot(a.high - a.seconds, b.seconds - b.low)
+    return b.seconds - a.seconds > max(sureness * apart, LEVEL * b.seconds)
 
 
 def lost(timed: Timed, best: float) -> bool:
@@ -136,22 +143,29 @@ def levelled(rows: Sequence[Sequence[float]]) -> list[Timing]:
     return found
 
 
-def racing(rows: Sequence[Sequence[float]], still: Sequence[int]) -> list[int]:
-    """Who of `still` goes on to another turn: those whom the leader does not beat yet; nobody once all is known.
+def race(run: Callable[[int], float], count: int, more: Callable[[int], bool]) -> list[list[float]]:
+    """Time `count` candidates in turns and in alternating order, so that drift hits all alike; rows of their times.
 
-    All is known when one is left, or when what is left of doubt is too small to matter.
+    `run(k)` times candidate k, `more(turn)` says whether there is time for another turn. Whoever is surely beaten drops
+    out; it ends early when one is left, or when what is left of doubt is too small to matter.
     """
-    if min(len(rows[k]) for k in still) < FEWEST:
-        return list(still)
+    rows: list[list[float]] = [[] for _ in range(count)]
+    still, turn, look = list(range(count)), 0, FEWEST
+    while still and more(turn):
+        for k in still if turn % 2 == 0 else reversed(still):
+            rows[k].append(run(k))
+        turn += 1
+        if turn >= look:  # seldom: who is asked after every turn is lucky once
+            still, look = _left(rows, still), 1 + 3 * look // 2
+    return rows
+
+
+def _left(rows: Sequence[Sequence[float]], still: Sequence[int]) -> list[int]:
+    """Who of `still` goes on: those whom the leader does not beat yet; nobody once all is known."""
     found = levelled(rows)
     leader = min(still, key=lambda k: found[k].seconds)
-    left = [k for k in still if k == leader or not _surely(found[leader], found[k])]
+    left = [k for k in still if k == leader or not beats(found[leader], found[k], DROPPING)]
     return [] if len(left) == 1 or all(narrow(found[k]) for k in left) else left
-
-
-def _surely(a: Timed, b: Timed) -> bool:
-    """`beats`, asked after every turn, must be surer than one that is asked once: three standard errors."""
-    return b.seconds - a.seconds > max(3 * math.hypot(spread(a), spread(b)), LEVEL * b.seconds)
 
 
 def finalists(alone: Iterable[T], most: int = FINALISTS) -> list[T]:
@@ -170,7 +184,7 @@ def canonical(contender: Contender) -> tuple[Any, ...]:
 
 
 def pick(contenders: Iterable[C]) -> C | None:
-    """The one to use: the canonically first of those that the fastest does not beat.
+    """The one to use: the canonically first of those that tie with the fastest.
 
     It beats the vendor and the default, unless it is one of them, or tied with one that is taken instead.
     """
@@ -178,6 +192,14 @@ def pick(contenders: Iterable[C]) -> C | None:
     if not able:
         return None
     top = min(able, key=lambda c: c.seconds)
-    ties = sorted((c for c in able if not beats(top, c)), key=canonical)
-    bases = [c for c in able if (c.kernel == VENDOR or c.default) and c not in ties]
+    ties = sorted((c for c in able if c is top or _tied(top, c)), key=canonical)
+    bases = [c for c in able if _base(c) and c not in ties]
     return next(c for c in ties if c is top or all(beats(c, base) for base in bases))
+
+
+def _tied(top: Contender, other: Contender) -> bool:
+    return not beats(top, other) and (_base(other) or other.seconds <= (1 + TIE) * top.seconds)
+
+
+def _base(contender: Contender) -> bool:
+    return contender.kernel == VENDOR or contender.default

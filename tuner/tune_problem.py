@@ -31,7 +31,7 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 FOREVER = 1e9  # seconds; a record cannot say infinity
 OVERRUN = 5.0  # seconds by which a build may exceed the budget; one that takes longer has failed
 AGAIN_SECONDS = 2.0  # for a new look at the best few, once their device's software has changed
-FINALS_SECONDS = 0.3  # for each in the finals, at most; they end earlier where nothing is in doubt
+FINALS_SECONDS = 1.0  # for each in the finals, at most; they end earlier where nothing is in doubt
 
 
 class Measurer(Protocol):

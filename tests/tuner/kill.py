@@ -132,7 +132,8 @@ def main() -> None:
             kept = sum(r.kind == "trial" for r in records(folder))
             print(f"{given.together} processes made {said} trials, {kept} are in the store")
         trials = sum(r.kind == "trial" for r in records(folder))
-        print(f"{trials} trials, {settled(folder)} problems; {damaged(folder)} damaged lines, {orphans(folder)} orphans")
+        problems, orphaned = settled(folder), len(orphans(folder))
+        print(f"{trials} trials of {problems} problems; {damaged(folder)} damaged lines, {orphaned} orphans")
         if given.times:
             print(f"measured more than once: {repeated(folder) or 'nothing'}")
 

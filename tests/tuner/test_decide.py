@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.tuner.problems import double, trial
-from tilewright.tuner.decide import FEWEST, Timing, beats, finalists, levelled, narrow, pick, racing, summary
+from tilewright.tuner.decide import FEWEST, Timing, beats, finalists, levelled, narrow, pick, race, summary
 from tilewright.tuner.policy import Policy
 
 
@@ -31,11 +31,11 @@ def test_levelled_takes_out_what_hit_all_alike():
 
 def test_losers_drop_out_and_the_race_ends_when_nothing_is_in_doubt():
     rng = np.random.default_rng(2)
-    rows = [(base * rng.normal(1, 0.01, 200)).tolist() for base in (1.0, 1.3, 1.002)]
-    assert racing([row[: FEWEST - 1] for row in rows], [0, 1, 2]) == [0, 1, 2]
-    assert racing([row[:12] for row in rows], [0, 1, 2]) == [0, 2]
-    assert racing(rows, [0, 1, 2]) == [] or racing(rows, [0, 1, 2]) == [0, 2]
-    assert racing([[1.0] * 6, [1.5] * 6], [0, 1]) == []
+    bases = (1.0, 1.3, 1.002)
+    rows = race(lambda k: bases[k] * rng.normal(1, 0.01), 3, lambda turn: turn < 200)
+    assert FEWEST <= len(rows[1]) < 20 < len(rows[0]) == len(rows[2])
+    assert [len(row) for row in race(lambda k: [1.0, 1.5][k], 2, lambda turn: turn < 200)] == [FEWEST, FEWEST]
+    assert [len(row) for row in race(lambda k: 1.0 + k, 2, lambda turn: turn < 2)] == [2, 2]  # the time is over
 
 
 def test_ties_go_to_the_smallest_workspace_then_to_the_order_of_values():
