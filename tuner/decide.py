@@ -15,10 +15,10 @@ import numpy as np
 
 VENDOR = "vendor"
 
-LEVEL = 0.005
+LEVEL = 0.0025
 """Times so close are called equal however little noise there is: other processes see them the other way round."""
 
-NARROW = 0.002
+NARROW = 0.001
 """Half an interval, as a share of the time, below which more runs would change no decision: LEVEL is wider."""
 
 LOST = 1.5
@@ -30,15 +30,15 @@ HOPELESS = 3.0
 SURPRISE = 0.8
 """A time below this share of the best before is measured again before it is believed: clocks do lie, rarely."""
 
-TIE = 0.01
+TIE = 0.0075
 """Who is slower by more is no tie, however much noise there is: what the canonical order may cost. Only the vendor and
 the default have to be beaten for sure."""
 
-DROPPING = 1.5
+DROPPING = 2.5
 """So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again."""
 
 FINALISTS = 6
-FEWEST = 5  # rounds before anybody is judged
+FEWEST = 8  # rounds before anybody is judged
 
 
 class Timed(Protocol):
