@@ -130,7 +130,7 @@ def test_everything_failing_is_told(store):
 
 
 def test_vendor_and_default_are_measured_first_and_compared_in_the_end(store):
-    measurer = FakeMeasurer(lambda c: 1e-3 if c.kernel == "vendor" else 0.997e-3)
+    measurer = FakeMeasurer(lambda c: 1e-3 if c.kernel == "vendor" else 0.998e-3)
     result = search(store, measurer, matmul(), FakeDevice(vendor=True), allotted=1.0).run()
     assert measurer.asked[0] == "vendor"
     assert "vendor" in measurer.compared[0]
