@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tilewright.tuner.choose import Choice, choose
+from tilewright.tuner.choose import Choice, choose, pin
 from tilewright.tuner.patience import name_of, prepare_soon, ran
 from tilewright.tuner.prepare import Bound, Candidate, Prepared, prepare, vendor_candidate
 
 if TYPE_CHECKING:
     from tilewright.tuner.observe import Observations, tune_observed, tuning
+    from tilewright.tuner.policy import Policy
     from tilewright.tuner.search_space import Failed, search
     from tilewright.tuner.transfer import Known
     from tilewright.tuner.tune_problem import tune
@@ -21,13 +22,14 @@ observing: Observations | None = None
 """While set, whoever launches a problem calls `observing.launched(problem, device, seconds)`."""
 
 __all__ = [
-    "Bound", "Candidate", "Choice", "Failed", "Known", "Observations", "Prepared", "choose", "generation", "name_of",
-    "observing", "prepare", "prepare_soon", "ran", "search", "tune", "tune_observed", "tuning", "vendor_candidate",
+    "Bound", "Candidate", "Choice", "Failed", "Known", "Observations", "Policy", "Prepared", "choose", "generation",
+    "name_of", "observing", "pin", "prepare", "prepare_soon", "ran", "search", "tune", "tune_observed", "tuning",
+    "vendor_candidate",
 ]  # fmt: skip
 
 _LATE = {
     "Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "tune_problem",
-    "tune_raw": "tune_raw", "search": "search_space", "Failed": "search_space", "Known": "transfer",
+    "tune_raw": "tune_raw", "search": "search_space", "Failed": "search_space", "Known": "transfer", "Policy": "policy",
 }  # fmt: skip
 
 

@@ -9,48 +9,36 @@ from time import perf_counter
 
 import numpy as np
 
-from tilewright.backends.protocol import Device, Launch
+from tilewright.backends.protocol import Device
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.check import Reference, make_inputs, poison
+from tilewright.tuner.decide import HOPELESS, Timing, levelled, lost, narrow, race, summary
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Bound, Candidate, prepare
-
-HOPELESS = 3.0
-"""A candidate so many times slower than the best so far is not timed at length: no noise would make up for it."""
+from tilewright.tuner.timing import Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Median seconds of `rounds` runs, the standard error of that median; the checked error as a share of the bound."""
+class Checked:
+    """A timing, the checked error as a share of the bound, and bytes of memory beside the operands."""
 
-    seconds: float
-    spread: float
-    rounds: int
-    error: float = 0.0
-
-
-def summary(seconds: list[float], error: float = 0.0) -> Timing:
-    """Robust statistics: the standard error is estimated from the median absolute deviation, as for normal noise."""
-    values = np.asarray(seconds)
-    median = float(np.median(values))
-    deviation = 1.4826 * float(np.median(np.abs(values - median)))
-    spread = 1.2533 * deviation / math.sqrt(len(values))
-    if len(values) < 3:  # too few to see the noise: one part in fifty is usual
-        spread = max(spread, 0.02 * median)
-    return Timing(median, spread, len(values), error)
-
-
-def run_times(device: Device, launches: tuple[Launch, ...], repeats: int) -> list[float]:
-    """Seconds of each of `repeats` runs of all launches, on the device's clock."""
-    rows = [device.time(launch, repeats) for launch in launches]
-    return [sum(column) for column in zip(*rows, strict=True)]
+    timing: Timing
+    error: float
+    workspace: int
 
 
 class Bench:
-    """One problem with its inputs, reference and poisoned outputs on `device`. Raises OutOfMemory."""
+    """One problem with its inputs, reference and poisoned outputs on `device`, timed as `policy` says.
 
-    def __init__(self, problem: Problem, device: Device, stage: Callable[[str], None]) -> None:
-        self.problem, self.device, self._stage = problem, device, stage
+    Raises OutOfMemory.
+    """
+
+    def __init__(
+        self, problem: Problem, device: Device, stage: Callable[[str], None], policy: Policy = DEFAULT
+    ) -> None:
+        self.problem, self.device, self.policy, self._stage = problem, device, policy, stage
+        self._watch = Stopwatch(device, policy)
         self._checked: dict[str, float] = {}
         self._bound: dict[str, Bound] = {}
         self._allocate()
@@ -88,49 +76,63 @@ class Bench:
         self._bound[name] = bound
         return bound
 
-    def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Timing:
-        """Time a candidate for about `seconds`, less where it is far slower than `best`.
+    def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Checked:
+        """Time a candidate for about `seconds`; less where it is known well, or far slower than `best`.
 
         Raises CompileError, LaunchError, OutOfMemory, Unsupported, WrongResult.
         """
-        bound = self._ready(candidate)
+        launches = self._ready(candidate).launches
         self._stage("run")
-        error, start = self._checked[candidate.name], perf_counter()
-        first = run_times(self.device, bound.launches, 1)
+        start = perf_counter()
+        first = self._watch.times(launches, 1)
         if first[0] > seconds:  # so long that a warm-up changes nothing
-            return summary(first, error)
-        if first[0] > HOPELESS * best and min(again := run_times(self.device, bound.launches, 2)) > HOPELESS * best:
-            return summary(again, error)
-        times = run_times(self.device, bound.launches, 3)  # the first was the warm-up
-        while len(times) < 1000:
+            return self._checked_as(candidate, first)
+        if first[0] > HOPELESS * best and min(again := self._watch.times(launches, 2)) > HOPELESS * best:
+            return self._checked_as(candidate, again)
+        if self.policy.warmup > 1:  # the first was one
+            self._watch.times(launches, self.policy.warmup - 1)
+        most = self.policy.repeats
+        times = ([] if self.policy.warmup else first) + self._watch.times(launches, 3)
+        while len(times) < most:
+            now = summary(times)
+            if lost(now, best) or (len(times) >= 20 and narrow(now)):
+                break
             left = seconds - (perf_counter() - start)
             cost = (perf_counter() - start) / (len(times) + 1)  # wall time of a round, overhead included
-            repeats = min(int(left / max(cost, 1e-7)), 100, 1000 - len(times))
+            repeats = min(int(left / max(cost, 1e-7)), max(len(times), 10), 100, most - len(times))
             if repeats < 1:
                 break
-            times += run_times(self.device, bound.launches, repeats)
-        return summary(times, error)
+            times += self._watch.times(launches, repeats)
+        return self._checked_as(candidate, times)
 
-    def compare(self, candidates: list[Candidate], seconds: float) -> list[Timing]:
-        """Time several for about `seconds`, in turns and in alternating order, so that drift hits all alike."""
+    def compare(self, candidates: list[Candidate], seconds: float) -> list[Checked]:
+        """Time several in turns for about `seconds` at most; see `decide.race`."""
         bounds = [self._ready(c) for c in candidates]
         self._stage("run")
         batches = []
         for bound in bounds:
-            cost = run_times(self.device, bound.launches, 1)[0]
+            cost = self._watch.times(bound.launches, 1)[0]
             # The first run after another candidate finds the caches full of that one: dropped where it costs little.
             batches.append(1 if cost > 0.02 else 1 + min(20, max(1, int(2e-3 / max(cost, 1e-7)))))
-        rows: list[list[float]] = [[] for _ in bounds]
         start = perf_counter()
-        for turn in range(200):
-            spent = perf_counter() - start
-            if (turn >= 5 and spent > seconds) or (turn >= 1 and spent > 3 * seconds):
-                break
-            order = range(len(bounds)) if turn % 2 == 0 else reversed(range(len(bounds)))
-            for k in order:
-                times = run_times(self.device, bounds[k].launches, batches[k])
-                rows[k].append(float(np.median(times[1:] or times)))
-        return [summary(row, self._checked[c.name]) for row, c in zip(rows, candidates, strict=True)]
+
+        def run(k: int) -> float:
+            times = self._watch.times(bounds[k].launches, batches[k])
+            return float(np.median(times[1:] or times))
+
+        def more(turn: int) -> bool:
+            patience = seconds if turn >= 5 else 3 * seconds if turn >= 3 else 10 * seconds if turn else math.inf
+            return turn < min(200, self.policy.repeats) and perf_counter() - start <= patience
+
+        rows = race(run, len(bounds), more)
+        return [
+            self._checked_as(candidate, row, timing)
+            for candidate, row, timing in zip(candidates, rows, levelled(rows), strict=True)
+        ]
+
+    def _checked_as(self, candidate: Candidate, times: list[float], timing: Timing | None = None) -> Checked:
+        workspace = sum(buffer.nbytes for buffer in self._bound[candidate.name].temporaries)
+        return Checked(timing or summary(times), self._checked[candidate.name], workspace)
 
     def numpy_seconds(self, seconds: float) -> float:
         """Median time that NumPy takes for the same ops, one after the other in the problem's own dtypes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from tilewright.backends.protocol import Device, Unsupported
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.ready import Ready
+from tilewright.tuner.packs import PINNED
 from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, natives, vendor_candidate
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import default_store
@@ -22,6 +24,9 @@ class Choice:
     candidate: Candidate
     origin: str
 
+
+MARGIN = 1.05
+"""By so much a kernel must have beaten the vendor at another size before it is taken at a size never measured."""
 
 _made: dict[tuple[Any, ...], Choice] = {}
 
@@ -44,6 +49,25 @@ def forget() -> None:
     tuner.generation += 1
 
 
+def pin(path: str | os.PathLike[str]) -> None:
+    """Choose from the pack at `path` alone from now on, here and in processes started from here.
+
+    Processes that must agree, such as the ranks of one job, pin the same pack, or are started with TILEWRIGHT_RECORDS
+    set to it. Raises PackError where it is not sound.
+    """
+    before = os.environ.get(PINNED)
+    os.environ[PINNED] = os.fspath(path)
+    default_store.cache_clear()
+    try:
+        default_store()
+    except ValueError:
+        os.environ.pop(PINNED)
+        if before is not None:
+            os.environ[PINNED] = before
+        raise
+    forget()
+
+
 def _choose(problem: Problem, device: Device) -> Choice:
     store, fingerprint = default_store(), device.fingerprint
     vendor = vendor_candidate(problem, device)
@@ -54,8 +78,11 @@ def _choose(problem: Problem, device: Device) -> Choice:
     failed = {name for name, _ in store.failures(problem.key, fingerprint)}
     for record in store.nearest(problem, fingerprint):
         candidate = usable(record, problem, device, vendor)
-        if candidate is not None and candidate.name not in failed:
-            return Choice(candidate, "nearest")
+        if candidate is None or candidate.name in failed:
+            continue
+        if vendor is not None and candidate != vendor and store.advantage(record) < MARGIN:
+            break  # the vendor, since what is closest does not speak against it
+        return Choice(candidate, "nearest")
     for native in natives(problem, device, trusted=True):
         if native.name not in failed:
             return Choice(Candidate(native.name), "registered")

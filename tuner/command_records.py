@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
-from pathlib import Path
 
 import click
 
+from tilewright.tuner.command_packs import COMMANDS
+from tilewright.tuner.command_why import why_record
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store, default_store
 from tilewright.tuner.yardstick import duration
@@ -16,7 +16,7 @@ from tilewright.tuner.yardstick import duration
 @click.group(invoke_without_command=True)
 @click.pass_context
 def records(context: click.Context) -> None:
-    """What has been measured: list, export, import or prune it."""
+    """What has been measured: list it, ask why, move it between machines, prune it."""
     if context.invoked_subcommand is None:
         context.invoke(list_records)
 
@@ -51,32 +51,12 @@ def _line(store: Store, key: str, rows: list[Record]) -> str:
     return f"{trials[0].title:<52} {time:>13}  {day}  {state:<7} {counts}  {best.name if best else trials[-1].reason}"
 
 
-@records.command("export")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export_records(file: Path) -> None:
-    """Write every record to FILE as JSON lines ("-" for the standard output)."""
-    lines = default_store().lines()
-    text = b"".join(line + b"\n" for line in lines)
-    if str(file) == "-":
-        sys.stdout.buffer.write(text)
-        return
-    file.write_bytes(text)
-    click.echo(f"{len(lines)} records written to {file}")
-
-
-@records.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_records(file: Path) -> None:
-    """Add the records in FILE that are not known yet. Records of other devices are kept for those devices."""
-    merged = default_store().merge(file.read_bytes().splitlines())
-    damaged = f", {merged.damaged} damaged lines were skipped" if merged.damaged else ""
-    click.echo(f"{merged.added} records added, {merged.known} were known{damaged}")
-    if merged.damaged and not merged.added and not merged.known:
-        raise click.ClickException(f"{file} holds no records; export makes such files")
-
-
 @records.command("prune")
 def prune_records() -> None:
     """Forget what no choice depends on: losers, all but the last search, damaged lines."""
     before, after = default_store().prune()
     click.echo(f"{before - after} of {before} lines removed from {default_store().path}")
+
+
+for _command in (why_record, *COMMANDS):
+    records.add_command(_command)

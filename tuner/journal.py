@@ -13,15 +13,28 @@ from typing import Any
 from tilewright.tuner.records import SCHEMA, Record
 
 
-def parse(line: bytes) -> Record | int | None:
-    """A line's record; its schema number if that is newer than ours; None if it is damaged."""
+def decode(line: bytes) -> Record | int:
+    """A line's record, or its schema number if that is newer than ours. Raises ValueError where it is damaged."""
     try:
-        data = json.loads(line)
-        schema = data["schema"]
-        if isinstance(schema, int) and schema > SCHEMA:
-            return schema
-        return Record.from_json(data)
-    except (ValueError, KeyError, TypeError):
+        data = json.loads(line, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        raise ValueError("it is no JSON") from None
+    if not isinstance(data, dict) or type(data.get("schema")) is not int:
+        raise ValueError("it is no record: there is no schema")
+    return data["schema"] if data["schema"] > SCHEMA else Record.from_json(data)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def parse(line: bytes) -> Record | int | None:
+    """As `decode`, None where it is damaged."""
+    try:
+        return decode(line)
+    except ValueError:
         return None
 
 

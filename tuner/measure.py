@@ -12,13 +12,14 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import IO, Any
 
 from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
 from tilewright.tuner import natives
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
 
 LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
@@ -27,17 +28,23 @@ LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
 HANG_SECONDS = 10.0
 """A run may take so much longer than expected before it is given up."""
 
+LEAK_NBYTES = 1 << 30
+"""A worker that holds so much more than after the first answer about a problem is replaced: something leaks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`status` "ok" with seconds (median), spread (its standard error) and rounds, or "failed" with a reason."""
+    """`status` "ok" with seconds (median), its 95 % interval and so on as in Record, or "failed" with a reason."""
 
     status: str
     reason: str = ""
     seconds: float = 0.0
-    spread: float = 0.0
+    _: KW_ONLY
+    low: float = 0.0
+    high: float = 0.0
     rounds: int = 0
     error: float = 0.0
+    workspace: int = 0
 
 
 class Unmeasurable(TilewrightError):
@@ -49,27 +56,32 @@ class Supervisor:
 
     module = "tilewright.tuner.worker"
 
-    def __init__(self, device: str, hang_seconds: float = HANG_SECONDS) -> None:
-        self.device, self.hang_seconds = device, hang_seconds
+    def __init__(
+        self, device: str, hang_seconds: float = HANG_SECONDS, leak_nbytes: int = LEAK_NBYTES
+    ) -> None:
+        self.device, self.hang_seconds, self._leak_nbytes = device, hang_seconds, leak_nbytes
+        self._about: Any = None  # the problem of the last request, and what the worker held after the first about it
+        self._held = 0
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stderr: IO[bytes] | None = None
 
     def measure(
-        self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf, patience: float = math.inf
-    ) -> Measurement:
+        self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf,
+        patience: float = math.inf, policy: Policy = DEFAULT,
+    ) -> Measurement:  # fmt: skip
         """Check and time one candidate for about `seconds`; `best` is the fastest time known for this problem.
 
         A build that is not done after `patience` seconds has failed as well. Raises Unmeasurable.
         """
         request = {
             "op": "measure", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config,
-            "seconds": seconds, "best": best if math.isfinite(best) else None,
+            "seconds": seconds, "best": best if math.isfinite(best) else None, "policy": policy.to_json(),
         }  # fmt: skip
         answer = self._ask(request, seconds + self._expected(best), patience)
         if not answer["ok"]:
             return Measurement("failed", answer["reason"])
-        return Measurement("ok", "", answer["seconds"], answer["spread"], answer["rounds"], answer["error"])
+        return _measured(answer)
 
     def build(self, problem: Problem, candidate: Candidate, patience: float) -> None:
         """Compile a candidate ahead of `measure`, which says what is wrong with one that cannot be.
@@ -80,15 +92,19 @@ class Supervisor:
         self._ask(request, 0.0, patience)
 
     def compare(
-        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf
-    ) -> list[Measurement]:
+        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf,
+        policy: Policy = DEFAULT,
+    ) -> list[Measurement]:  # fmt: skip
         """Time candidates in turns for about `seconds`; an empty list if that was not to be done."""
         pairs = [[c.kernel, c.config] for c in candidates]
-        request = {"op": "compare", "problem": problem.to_json(), "candidates": pairs, "seconds": seconds}
+        request = {
+            "op": "compare", "problem": problem.to_json(), "candidates": pairs, "seconds": seconds,
+            "policy": policy.to_json(),
+        }  # fmt: skip
         answer = self._ask(request, seconds + self._expected(best) * len(candidates), patience)
         if not answer["ok"]:
             return []
-        return [Measurement("ok", "", t["seconds"], t["spread"], t["rounds"], t["error"]) for t in answer["timings"]]
+        return [_measured(row) for row in answer["rows"]]
 
     def race(self, problem: Problem, candidate: Candidate, seconds: float) -> tuple[float, float] | None:
         """Seconds of the candidate, and of NumPy for the same ops on the same data; None where one cannot.
@@ -166,6 +182,23 @@ class Supervisor:
             raise self._unmeasurable(answer["reason"])
 
     def _ask(self, request: dict[str, Any], run_seconds: float, patience: float = math.inf) -> dict[str, Any]:
+        """The answer of a worker that others may have harmed: one that lost its device or leaks is not asked again."""
+        used = self._process is not None
+        answer = self._answer(request, run_seconds, patience)
+        if used and answer.get("memory"):  # perhaps used up by candidates before: a fresh one is asked
+            self.close()
+            answer = self._answer(request, run_seconds, patience)
+        resident = answer.get("resident", 0)
+        if self._about != request.get("problem"):
+            self._about, self._held = request.get("problem"), resident
+        if answer.get("lost") or resident - self._held > self._leak_nbytes:
+            self.close()
+            self._about = None
+        if not answer["ok"] and answer["stage"] == "prepare":
+            raise self._unmeasurable(answer["reason"])
+        return answer
+
+    def _answer(self, request: dict[str, Any], run_seconds: float, patience: float) -> dict[str, Any]:
         if self._process is None:
             self._start()
         assert self._process is not None and self._process.stdin is not None
@@ -173,13 +206,10 @@ class Supervisor:
             self._process.stdin.write(json.dumps({**request, **natives.references()}) + "\n")
             self._process.stdin.flush()
         try:
-            answer = self._wait("prepare", run_seconds, patience)
+            return self._wait("prepare", run_seconds, patience)
         except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
             self.close()
             raise
-        if not answer["ok"] and answer["stage"] == "prepare":
-            raise self._unmeasurable(answer["reason"])
-        return answer
 
     def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:
         """The worker's answer, with the stage it reached; stands in for a worker that hangs or dies."""
@@ -215,6 +245,10 @@ class Supervisor:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"{how}: {lines[-1][:200]}" if lines else how
+
+
+def _measured(row: dict[str, Any]) -> Measurement:
+    return Measurement("ok", "", **row["timing"], error=row["error"], workspace=row["workspace"])
 
 
 @cache

@@ -31,9 +31,8 @@ from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.raw import RawProblem
 from tilewright.kernels.ready import Ready, program_of
 from tilewright.kernels.space import Config
+from tilewright.tuner.decide import VENDOR
 from tilewright.tuner.records import candidate_name
-
-VENDOR = "vendor"
 
 
 @dataclass(frozen=True)

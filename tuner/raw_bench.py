@@ -17,6 +17,7 @@ from tilewright.kernels.raw import RawArgument, RawProblem
 from tilewright.kernels.space import Config
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult, poison
+from tilewright.tuner.policy import Policy
 from tilewright.tuner.prepare import Bound, Candidate
 
 Array = np.ndarray[Any, Any]
@@ -29,9 +30,9 @@ def problem_of(data: dict[str, Any]) -> Problem:
     return RawProblem.load(json.loads((Path(data["folder"]) / "problem.json").read_text()), data["folder"])
 
 
-def bench_of(data: dict[str, Any], device: Device, stage: Callable[[str], None]) -> Bench:
+def bench_of(data: dict[str, Any], device: Device, stage: Callable[[str], None], policy: Policy) -> Bench:
     problem = problem_of(data)
-    return (RawBench if isinstance(problem, RawProblem) else Bench)(problem, device, stage)
+    return (RawBench if isinstance(problem, RawProblem) else Bench)(problem, device, stage, policy)
 
 
 def bind(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tilewright.backends.protocol import Fingerprint
+from tilewright.tuner.policy import DEFAULT, Policy
 
-SCHEMA = 1
-"""Grows when the meaning of a field changes. Lines of a newer schema are kept in the file and not used."""
+SCHEMA = 2
+"""Grows when the meaning of a field changes. Lines of a newer schema are kept in the file and not used.
 
-POLICY = "median-1"
-"""How times are taken; a record of another policy is not compared with ours."""
+1 had the standard error of the median (`spread`) instead of its interval, and one policy.
+"""
+
+LARGEST = 1 << 62
+"""Sizes above are no sizes: nothing could have been measured there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,10 @@ class Record:
     """One line of the store.
 
     `kind` "trial": one candidate on one problem, measured (`status` "ok") or not to be tried again ("failed", with
-    `reason`). `seconds` is the median of `rounds` runs, `spread` the standard error of that median, `error` the
-    largest deviation from the reference as a share of what is tolerated. `stage` "screen": measured alone;
-    "final": interleaved with the others of the same `session`, hence comparable with them to within the noise.
+    `reason`). `seconds` is the median of `rounds` runs, taken as `policy` says, from `low` to `high` its 95 % interval,
+    `workspace` the bytes it needs beside its operands, `error` the largest deviation from the reference as a share of
+    what is tolerated. `stage` "screen": measured alone; "final": interleaved with the others of the same `session`,
+    hence comparable with them to within the noise, which `low` and `high` then are the bounds of.
     `kind` "search": a search ended; `details` say how far it went. `kind` "roof": what the device can do, in `details`.
     """
 
@@ -40,12 +44,14 @@ class Record:
     config: dict[str, Any] = field(default_factory=dict, hash=False)
     default: bool = False  # the kernel's own config, chosen without measuring
     text: str = ""  # hash of the kernel text that ran
-    policy: str = POLICY
+    policy: Policy = DEFAULT
     status: str = "ok"
     reason: str = ""
     seconds: float = 0.0
-    spread: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     rounds: int = 0
+    workspace: int = 0
     error: float = 0.0
     stage: str = "screen"
     session: str = ""
@@ -63,7 +69,8 @@ class Record:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Record:
-        """Raises ValueError where a field is missing, unknown or of the wrong type."""
+        """Raises ValueError where a field is missing, unknown, of the wrong type or absurd."""
+        data = _upgraded(data) if data.get("schema") == 1 else data
         if set(data) - _TYPES.keys():
             raise ValueError(f"unknown field {sorted(set(data) - _TYPES.keys())[0]!r}")
         values: dict[str, Any] = dict(data)
@@ -76,21 +83,47 @@ class Record:
             values["fingerprint"] = fingerprint_from_json(data["fingerprint"])
             hash(values["fingerprint"])
             values["space"] = tuple(int(extent) for extent in data.get("space", ()))
+            values["policy"] = Policy(**data["policy"]) if "policy" in data else DEFAULT
             record = Record(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a field is missing or malformed: {error}") from None
-        if record.kind == "trial" and record.status == "ok" and record.seconds <= 0:
-            raise ValueError("a measured trial has no time")
+        _check(record)
         return record
 
 
 _TYPES: dict[str, Any] = {
     "kind": str, "device": str, "fingerprint": dict, "problem": str, "family": str, "title": str, "space": list,
-    "kernel": str, "config": dict, "default": bool, "text": str, "policy": str, "status": str, "reason": str,
-    "seconds": (int, float), "spread": (int, float), "rounds": int, "error": (int, float), "stage": str,
-    "session": str, "when": (int, float), "details": dict, "schema": int,
+    "kernel": str, "config": dict, "default": bool, "text": str, "policy": dict, "status": str, "reason": str,
+    "seconds": (int, float), "low": (int, float), "high": (int, float), "rounds": int, "workspace": int,
+    "error": (int, float), "stage": str, "session": str, "when": (int, float), "details": dict, "schema": int,
 }  # fmt: skip
 assert _TYPES.keys() == {f.name for f in fields(Record)}
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """A line of schema 1 in the words of today; what is wrong with it stays wrong."""
+    kept = {k: v for k, v in data.items() if k not in ("spread", "policy")}
+    half = 1.96 * float(data.get("spread", 0.0))
+    seconds = data.get("seconds", 0.0)
+    if data.get("policy") != "median-1" or not isinstance(seconds, int | float):
+        raise ValueError("a record of schema 1 has policy 'median-1' and a time")
+    return {**kept, "schema": SCHEMA, "low": seconds - half, "high": seconds + half}
+
+
+def _check(record: Record) -> None:
+    """Raises ValueError for what no measurement can have said."""
+    if record.kind == "trial" and record.status == "ok" and record.seconds <= 0:
+        raise ValueError("a measured trial has no time")
+    numbers = (*record.space, record.rounds, record.workspace, record.seconds)
+    if any(not 0 <= number < LARGEST for number in numbers):
+        raise ValueError(f"a size, a count or a time is not within 0 and {LARGEST}")
+    for name, value in record.config.items():
+        if not isinstance(value, int | float | str | bool) or value != value or abs(_number(value)) > LARGEST:
+            raise ValueError(f"tunable {name!r} is no int, float, str or bool of a usual size")
+
+
+def _number(value: Any) -> float:
+    return 0 if isinstance(value, str) else value
 
 
 def candidate_name(kernel: str, config: dict[str, Any]) -> str:
@@ -103,21 +136,6 @@ def fingerprint_from_json(data: dict[str, Any]) -> Fingerprint:
     values["isa"] = tuple(data["isa"])
     values["versions"] = tuple((str(k), str(v)) for k, v in data.get("versions", ()))
     return Fingerprint(**values)
-
-
-def clearly_faster(a: Record, b: Record) -> bool:
-    """Whether `a` beats `b` by more than the noise: two standard errors of the difference, and at least one percent."""
-    return b.seconds - a.seconds > max(2 * math.hypot(a.spread, b.spread), 0.01 * b.seconds)
-
-
-def pick(records: Iterable[Record]) -> Record | None:
-    """The one to use among measured trials: the fastest, ties to the vendor, then the default, then canonical order."""
-    able = [r for r in records if r.status == "ok"]
-    if not able:
-        return None
-    top = min(able, key=lambda r: r.seconds)
-    ties = [r for r in able if not clearly_faster(top, r)]
-    return min(ties, key=lambda r: (r.kernel != "vendor", not r.default, r.name))
 
 
 def differs(a: Fingerprint, b: Fingerprint) -> list[str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tilewright.backends.protocol import Fingerprint
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.journal import append, locked, parse, pruned
-from tilewright.tuner.records import POLICY, Record, pick
+from tilewright.tuner.packs import PINNED, installed, pinned
+from tilewright.tuner.records import Record
+from tilewright.tuner.views import Index
+
+Layers = Callable[[], Iterable[Index]]
 
 
 class Merged(NamedTuple):
@@ -39,14 +42,15 @@ class Store:
     """Records in the file `path`, read when first asked for. Never raises for a bad file: one warning, then memory.
 
     Appends are one O_APPEND write per line under a file lock, so several processes lose nothing; a last line torn by a
-    crash is cut off by the next append.
+    crash is cut off by the next append. `layers` gives the packs that lie under it, asked for when first needed: where
+    the file has nothing to use, they answer. `snapshot`, if given, is all that is looked at: see `packs.pinned`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, layers: Layers = tuple, snapshot: Index | None = None) -> None:
+        self.path, self.snapshot = path, snapshot
         self._mutex = threading.RLock()
-        self._trials: dict[tuple[str, Fingerprint], list[Record]] = {}
-        self._others: list[Record] = []  # searches and roofs
+        self._own = Index()
+        self._layers, self._under = layers, None if snapshot is None else [snapshot]
         self._end = -1  # bytes of the file already read; -1: not opened yet
         self._inode = 0
         self._memory: list[Record] | None = None  # once the file cannot be written: what it lacks
@@ -66,9 +70,7 @@ class Store:
                 with self.path.open("rb") as file:
                     stat = os.fstat(file.fileno())
                     if stat.st_ino != self._inode or stat.st_size < self._end:  # pruned: another file
-                        self._trials, self._others, self._end, self._inode = {}, [], 0, stat.st_ino
-                        for record in self._memory or ():
-                            self._index(record)
+                        self._own, self._end, self._inode = Index(self._memory or ()), 0, stat.st_ino
                     file.seek(max(self._end, 0))
                     data = file.read()
             except FileNotFoundError:
@@ -91,60 +93,63 @@ class Store:
         """Put a line into the views; False if it is damaged."""
         record = parse(line)
         if isinstance(record, Record):
-            self._index(record)
+            self._own.add(record)
         return record is not None
 
-    def _index(self, record: Record) -> None:
-        if record.kind == "trial":
-            self._trials.setdefault((record.problem, record.fingerprint), []).append(record)
-        else:
-            self._others.append(record)
-
-    def _opened(self) -> None:
+    def _mine(self) -> Index:
+        """What the file says; nothing where a snapshot is all that counts."""
+        if self.snapshot is not None:
+            return Index()
         if self._end < 0:
             self.refresh()
+        return self._own
+
+    def _all(self) -> list[Index]:
+        """The file, then the packs under it."""
+        if self._under is None:
+            self._under = list(self._layers())
+        return [self._mine(), *self._under]
 
     def records(self) -> list[Record]:
         """Everything that can be used, in no particular order."""
         with self._mutex:
-            self._opened()
-            return [*(r for rows in self._trials.values() for r in rows), *self._others]
+            return [r for index in self._all() for r in index.records()]
 
     def trials(self, problem: str, fingerprint: Fingerprint) -> list[Record]:
-        """Every trial of the problem with that key on exactly that device, oldest first."""
+        """Every trial of the problem with that key on exactly that device, the packs' first, each oldest first."""
         with self._mutex:
-            self._opened()
-            return list(self._trials.get((problem, fingerprint), ()))
+            return [r for index in reversed(self._all()) for r in index.trials(problem, fingerprint)]
 
     def best(self, problem: str, fingerprint: Fingerprint) -> Record | None:
         """The trial to use: from the latest finals where there are any, else from all that were measured alone."""
-        rows = [r for r in self.trials(problem, fingerprint) if r.policy == POLICY]
-        finals = [r for r in rows if r.stage == "final" and r.status == "ok"]
-        if finals:
-            latest = max(finals, key=lambda r: r.when).session
-            failed = {(r.name, r.text) for r in rows if r.status == "failed"}
-            return pick(r for r in finals if r.session == latest and (r.name, r.text) not in failed)
-        return pick(_latest(rows))
+        with self._mutex:
+            mine = self._mine()
+            failed = set(mine.failures(problem, fingerprint))
+            best = mine.best(problem, fingerprint, failed)
+            if best is not None:  # packs are not even looked for
+                return best
+            for index in self._all()[1:]:
+                best = index.best(problem, fingerprint, failed | set(index.failures(problem, fingerprint)))
+                if best is not None:
+                    return best
+        return None
 
     def failures(self, problem: str, fingerprint: Fingerprint) -> dict[tuple[str, str], Record]:
         """By canonical name and kernel text, the candidates that must not be tried again."""
-        return {(r.name, r.text): r for r in self.trials(problem, fingerprint) if r.status == "failed"}
+        with self._mutex:
+            return {k: r for index in self._all() for k, r in index.failures(problem, fingerprint).items()}
+
+    def advantage(self, best: Record) -> float:
+        """How many times slower than `best` the vendor was, measured alike; 0 where that is not known."""
+        with self._mutex:
+            return max(index.advantage(best) for index in self._all())
 
     def nearest(self, problem: Problem, fingerprint: Fingerprint, reach: float = 3.0) -> list[Record]:
         """Best trials of the same family at other sizes, closest log2 sizes first, each axis within 2**reach."""
         with self._mutex:
-            self._opened()
-            family = f"{problem.family}:"
-            keys = [k for k, f in self._trials if f == fingerprint and k.startswith(family) and k != problem.key]
-        found = []
-        for key in keys:
-            best = self.best(key, fingerprint)
-            if best is None or len(best.space) != len(problem.space):
-                continue
-            steps = [_octaves(a, b) for a, b in zip(best.space, problem.space, strict=True)]
-            if max(steps, default=0.0) <= reach:
-                found.append((sum(steps), key, best))
-        return [best for _, _, best in sorted(found, key=lambda row: row[:2])]
+            found = sorted({row for index in self._all() for row in index.near(problem, fingerprint, reach)})
+            best = (self.best(key, fingerprint) for _, key in found)
+            return [record for record in best if record is not None]
 
     def search(self, problem: str, fingerprint: Fingerprint) -> Record | None:
         """How the last search of this problem ended."""
@@ -153,22 +158,26 @@ class Store:
     def roof(self, fingerprint: Fingerprint) -> Record | None:
         return self._last(lambda r: r.kind == "roof" and r.fingerprint == fingerprint)
 
-    def _last(self, condition: Any) -> Record | None:
+    def _last(self, condition: Callable[[Record], bool]) -> Record | None:
         with self._mutex:
-            self._opened()
-            return max(filter(condition, self._others), key=lambda r: r.when, default=None)
+            return next((r for index in self._all() if (r := index.last(condition)) is not None), None)
 
     # writing
 
     def append(self, record: Record) -> None:
-        """Write one line. Where the folder cannot be written, one warning and the record lives in memory."""
+        """Write one line. Where the folder cannot be written, one warning and the record lives in memory.
+
+        Raises ValueError where a snapshot is pinned: what is measured then could not be used.
+        """
+        if self.snapshot is not None:
+            raise ValueError(f"the records are pinned to {os.environ.get(PINNED)}; unset {PINNED} to measure")
         with self._mutex:
-            self._opened()
+            self._mine()
             if self._write(record.to_line().encode() + b"\n"):
                 self.refresh()
             else:
                 self._memory = [*(self._memory or ()), record]
-                self._index(record)
+                self._own.add(record)
 
     def _write(self, line: bytes) -> bool:
         if self._memory is not None:
@@ -237,21 +246,7 @@ class Store:
         return len(before), len(after)
 
 
-def _octaves(a: int, b: int) -> float:
-    return abs(math.log2(a / b)) if a > 0 and b > 0 else 0.0 if a == b else math.inf
-
-
-def _latest(rows: Iterable[Record]) -> list[Record]:
-    """Of each candidate the last word; a failure is final for that kernel text."""
-    latest: dict[str, Record] = {}
-    for record in sorted(rows, key=lambda r: r.when):
-        before = latest.get(record.name)
-        if before is None or before.status == "ok" or before.text != record.text:
-            latest[record.name] = record
-    return list(latest.values())
-
-
 @cache
 def default_store() -> Store:
-    """The one store of this process."""
-    return Store(default_path())
+    """The one store of this process. Raises ValueError where TILEWRIGHT_RECORDS names no sound pack."""
+    return Store(default_path(), installed, pinned())

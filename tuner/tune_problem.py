@@ -14,33 +14,37 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
 from tilewright.tuner.choose import forget
+from tilewright.tuner.decide import beats, finalists, surprising
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.pool import Pool
 from tilewright.tuner.prepare import VENDOR, Candidate
-from tilewright.tuner.records import Record, clearly_faster
+from tilewright.tuner.records import Record
 from tilewright.tuner.search_space import Failed, explore
 from tilewright.tuner.store import Store, default_store
+from tilewright.tuner.transfer import Known
 
 EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.inf}
 """Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
 
 FOREVER = 1e9  # seconds; a record cannot say infinity
 OVERRUN = 5.0  # seconds by which a build may exceed the budget; one that takes longer has failed
-FINALISTS = 3
-CLOSE = 1.5  # who took so many times longer alone has no place in the finals
+AGAIN_SECONDS = 2.0  # for a new look at the best few, once their device's software has changed
+FINALS_SECONDS = 1.0  # for each in the finals, at most; they end earlier where nothing is in doubt
 
 
 class Measurer(Protocol):
     """What a search needs of `measure.Supervisor`."""
 
     def measure(
-        self, problem: Problem, candidate: Candidate, seconds: float, best: float, patience: float
+        self, problem: Problem, candidate: Candidate, seconds: float, best: float, patience: float, policy: Policy
     ) -> Measurement: ...
 
     def compare(
-        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float
-    ) -> list[Measurement]: ...
+        self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float,
+        policy: Policy,
+    ) -> list[Measurement]: ...  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,10 @@ class Status:
 class Result:
     """How a search ended.
 
-    `stopped` is "settled" (no improvement is expected), "budget", "records" (nothing had to be measured) or "failed"
-    (`reason` says why). `baseline` is the vendor's time, or without one the default's, from the same comparison as
-    `best`. `changed` names the fields of the fingerprint, or "kernel", whose change made old records void.
+    `stopped` is "settled" (no improvement is expected), "budget", "records" (nothing had to be measured), "measured
+    again" (the best few, since no more than `changed` changed) or "failed" (`reason` says why).
+    `baseline` is the vendor's time, or without one the default's, from the same comparison as `best`. `changed` names
+    the fields of the fingerprint, or "kernel" or "policy", whose change made old records void.
     """
 
     problem: Problem
@@ -88,14 +93,16 @@ def allotment(effort: str, budget: float | None) -> float:
 
 def tune(
     problem: Problem, device: Device, *, effort: str = "quick", budget: float | None = None,
-    progress: Callable[[Status], None] | None = None,
+    progress: Callable[[Status], None] | None = None, policy: Policy = DEFAULT,
 ) -> Result:  # fmt: skip
     """Search the candidates for `problem` on `device`, unless the records say that this was done already.
 
-    `budget` in seconds caps the effort. Everything measured is kept, also when interrupted. Raises ValueError for a
-    bad effort or budget; what a candidate does wrong is in the records, never raised.
+    `budget` in seconds caps the effort; times are taken as `policy` says, and what was tuned last is what `choose`
+    goes by. Everything measured is kept, also when interrupted. Raises ValueError for a bad effort or budget, and where
+    the records are pinned; what a candidate does wrong is in the records, never raised.
     """
-    return Search(problem, device, effort, allotment(effort, budget), progress or (lambda status: None)).run()
+    allotted = allotment(effort, budget)
+    return Search(problem, device, effort, allotted, progress or (lambda status: None), policy=policy).run()
 
 
 class Search:
@@ -104,28 +111,45 @@ class Search:
     def __init__(
         self, problem: Problem, device: Device, effort: str, allotted: float, progress: Callable[[Status], None],
         store: Store | None = None, measurer: Measurer | None = None, clock: Callable[[], float] = monotonic,
+        policy: Policy = DEFAULT,
     ) -> None:  # fmt: skip
         self.problem, self.device, self.effort, self.allotted = problem, device, effort, min(allotted, FOREVER)
-        self.store = store or default_store()
+        self.store, self.policy = store or default_store(), policy
         self.measurer: Measurer = measurer or supervisor(device.name)
         self._progress, self._clock, self._start = progress, clock, clock()
         self.store.refresh()
-        self.past = Past(problem, device, self.store)
+        self.past = Past(problem, device, self.store, policy)
+        self._carried: dict[str, Any] = {}  # what a former search's end says beyond this one's
         self._trials: list[Record] = []
         self._costs: list[float] = []  # seconds that measuring a candidate took, compilation included
 
     def run(self) -> Result:
         if self.past.suffices(list(EFFORTS), self.effort, self.allotted):
             return self._result("records")
+        former = self.past.former(list(EFFORTS), self.effort, self.allotted)
         stopped, reason = "interrupted", ""
         try:
-            stopped = self._explore()
+            stopped = "measured again" if former is not None and self._again(former) else self._explore()
             self._finals()
         except Unmeasurable as error:
             stopped, reason = "failed", str(error)
         finally:
             self._close(stopped, reason)
         return self._result(stopped, reason)
+
+    def _again(self, former: Record) -> bool:
+        """Measure the best few of a former search anew; False if none of them works any more."""
+        few = self.past.stale_best()
+        end = self._clock() + 0.6 * AGAIN_SECONDS  # the rest is for the finals
+        for count, candidate in enumerate(self.past.again()):
+            if count > 1 and self._clock() > end:
+                break
+            self._measure(candidate, max(end - self._clock(), 1.0) + OVERRUN)
+        if not any(self.past.known[c.name].status == "ok" for c in few if c.name in self.past.known):
+            return False
+        self._carried = {k: former.details[k] for k in ("stopped", "effort", "allotted")}
+        self.allotted = min(self.allotted, self._clock() - self._start + 0.4 * AGAIN_SECONDS)
+        return True
 
     def _explore(self) -> str:
         """Measure one candidate after the other. Returns why it stopped: "settled" or "budget"."""
@@ -149,7 +173,7 @@ class Search:
             k = pool.find(config)
             assert k is not None
             taken = self._measure(candidates[k], max(self._left(), 1.0) + OVERRUN)
-            better = taken.status == "ok" and (before is None or clearly_faster(taken, before))
+            better = taken.status == "ok" and (before is None or beats(taken, before))
             idle = 0 if better else idle + 1
             if taken.status != "ok":
                 raise Failed(taken.reason)
@@ -157,7 +181,8 @@ class Search:
 
         records = [r for r in self.past.known.values() if r.name in self.past.candidates]
         done = [(flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in records]
-        stopped = explore(pool, measure, stop, seed=self._seed(), done=done)[1]
+        known = [Known(flat(c), seconds, origin) for c, seconds, origin in self.past.advice()]
+        stopped = explore(pool, measure, stop, seed=self._seed(), done=done, known=known)[1]
         return "settled" if stopped == "exhausted" else stopped
 
     def _seed(self) -> int:
@@ -170,24 +195,30 @@ class Search:
         seconds = min(max(self.allotted / 20, 0.02), 0.2)
         fastest = best.seconds if best else math.inf
         begin = self._clock()
-        taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience)
+        taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience, self.policy)
         self._costs.append(self._clock() - begin)
-        return self._record(candidate, taken, "screen", "")
+        record = self._record(candidate, taken, "screen", "")
+        if best is None or taken.status != "ok" or not surprising(taken.seconds, fastest):
+            return record
+        taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience, self.policy)
+        return self._record(candidate, taken, "screen", "")  # the last word
 
     def _finals(self) -> None:
         """Measure the best few, the vendor and the default in turns, so that the winner wins by more than noise."""
-        able = sorted((r for r in self.past.known.values() if r.status == "ok"), key=lambda r: r.seconds)
+        able = [r for r in self.past.known.values() if r.status == "ok"]
         if not able:
             return
-        names = [r.name for r in able]
-        few = [Candidate(r.kernel, r.config) for r in able[:FINALISTS] if r.seconds < CLOSE * able[0].seconds]
+        few = [Candidate(r.kernel, r.config) for r in finalists(able)]
+        names = {r.name for r in able}
         few += [c for c in (self.past.vendor, self.past.default) if c is not None and c.name in names and c not in few]
         if len(few) == 1:
             return
+        fastest = min(r.seconds for r in able)
         self._tell("finals")
         left = max(self._left(), 0.05)
-        seconds = min(1.0, left / 2, 0.2 * len(few))
-        taken = self.measurer.compare(self.problem, few, seconds, able[0].seconds, max(left, 1.0) + OVERRUN)
+        seconds = min(left / 2, FINALS_SECONDS * len(few))
+        patience = max(left, 1.0) + OVERRUN
+        taken = self.measurer.compare(self.problem, few, seconds, fastest, patience, self.policy)
         session = uuid.uuid4().hex[:12]
         for candidate, measurement in zip(few, taken, strict=False):
             self._record(candidate, measurement, "final", session)
@@ -196,7 +227,8 @@ class Search:
         record = self._blank(
             "trial", kernel=candidate.kernel, config=candidate.config, default=candidate == self.past.default,
             text=self.past.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
-            spread=taken.spread, rounds=taken.rounds, error=taken.error, stage=stage, session=session,
+            low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, workspace=taken.workspace,
+            stage=stage, session=session,
         )  # fmt: skip
         self.store.append(record)
         self._trials.append(record)
@@ -209,6 +241,7 @@ class Search:
         details = {
             "stopped": stopped, "reason": reason, "effort": self.effort, "allotted": self.allotted,
             "trials": len(self._trials), "space": self.past.space_hash(), "problem": plain(self.problem.to_json()),
+            **(self._carried if stopped == "measured again" else {}),
         }  # fmt: skip
         self.store.append(self._blank("search", details=details))
         forget()
@@ -216,8 +249,9 @@ class Search:
     def _blank(self, kind: str, **fields: Any) -> Record:
         problem, device = self.problem, self.device
         return Record(
-            kind, device.name, device.fingerprint, problem.key, problem.family, problem.title, problem.space, **fields
-        )
+            kind, device.name, device.fingerprint, problem.key, problem.family, problem.title, problem.space,
+            policy=self.policy, **fields,
+        )  # fmt: skip
 
     def _result(self, stopped: str, reason: str = "") -> Result:
         best, baseline = verdict(self.store, self.problem, self.device)

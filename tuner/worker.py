@@ -16,13 +16,22 @@ from dataclasses import asdict
 from typing import Any
 
 from tilewright.backends.cache import binary
-from tilewright.backends.protocol import CompileError, Device, TilewrightError, Unsupported
+from tilewright.backends.protocol import (
+    CompileError,
+    Device,
+    DeviceLost,
+    LaunchError,
+    OutOfMemory,
+    TilewrightError,
+    Unsupported,
+)
 from tilewright.backends.registry import get_device
 from tilewright.backends.roundtrip import roundtrip
 from tilewright.kernels.ready import Ready
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult
 from tilewright.tuner.natives import adopt
+from tilewright.tuner.policy import Policy
 from tilewright.tuner.prepare import VENDOR, Candidate, kernels
 from tilewright.tuner.raw_bench import bench_of, problem_of
 from tilewright.tuner.roof import measure_roof
@@ -46,7 +55,12 @@ class Worker:
         except CompileError as error:
             return {"ok": False, "reason": f"does not compile: {_first_error(error)}"}
         except MemoryError:
-            return {"ok": False, "reason": "out of memory on the host"}
+            return {"ok": False, "reason": "out of memory on the host", "memory": True}
+        except OutOfMemory as error:
+            return {"ok": False, "reason": f"OutOfMemory: {error}", "memory": True}
+        except (DeviceLost, LaunchError) as error:
+            lost = isinstance(error, DeviceLost) or roundtrip(self._device) is not None
+            return {"ok": False, "reason": f"{type(error).__name__}: {error}", "lost": lost}
         except Unsupported as error:
             return {"ok": False, "reason": str(error)}
         except TilewrightError as error:
@@ -55,11 +69,12 @@ class Worker:
             return {"ok": False, "reason": f"{type(error).__name__}: {error}"}
 
     def _current(self, request: dict[str, Any]) -> Bench:
-        """The bench of the request's problem, kept until another problem comes."""
-        if self._bench is None or request["problem"] != self._problem:
+        """The bench of the request's problem and policy, kept until another comes."""
+        policy = Policy(**request.get("policy", {}))
+        if self._bench is None or request["problem"] != self._problem or policy != self._bench.policy:
             self._bench = None  # frees the buffers first
             self._stage("prepare")
-            self._bench = bench_of(request["problem"], self._device, self._stage)
+            self._bench = bench_of(request["problem"], self._device, self._stage, policy)
             self._problem = request["problem"]
         return self._bench
 
@@ -82,11 +97,11 @@ class Worker:
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
         candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]
         timings = self._current(request).compare(candidates, request["seconds"])
-        return {"timings": [asdict(t) for t in timings]}
+        return {"rows": [asdict(t) for t in timings]}
 
     def _race(self, request: dict[str, Any]) -> dict[str, Any]:
         bench = self._current(request)
-        kernel = bench.measure(Candidate(request["kernel"], request["config"]), request["seconds"] / 2).seconds
+        kernel = bench.measure(Candidate(request["kernel"], request["config"]), request["seconds"] / 2).timing.seconds
         return {"kernel": kernel, "numpy": bench.numpy_seconds(request["seconds"] / 2)}
 
     def _roof(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +117,15 @@ def _first_error(error: CompileError) -> str:
     """The compiler's first line that says error, else its first line."""
     lines = [line.strip() for line in (error.log or str(error)).splitlines() if line.strip()]
     return next((line for line in lines if "error" in line.lower()), lines[0] if lines else str(error))[:300]
+
+
+def _resident() -> int:
+    """Bytes of main memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _requests() -> queue.SimpleQueue[str]:
@@ -135,7 +159,7 @@ def main(name: str, kind: type[Worker] = Worker) -> None:
     worker = kind(device, send)
     send({"ok": True})
     while True:
-        send(worker.answer(json.loads(lines.get())))
+        send({**worker.answer(json.loads(lines.get())), "resident": _resident()})
 
 
 if __name__ == "__main__":

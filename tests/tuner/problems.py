@@ -8,6 +8,7 @@ from tilewright.backends.protocol import Fingerprint, Limits
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Operand, Problem
 from tilewright.tuner.measure import Measurement
+from tilewright.tuner.policy import DEFAULT
 from tilewright.tuner.records import Record
 
 FINGERPRINT = Fingerprint("fake", "tests", "model", "none", ("fast",), 1, "", "driver 1", "compiler 1", (("a", "1"),))
@@ -47,12 +48,19 @@ def matmul(n: int = 64, epilogue: bool = False, dtype: str = "float32") -> Probl
 
 
 def trial(
-    problem: Problem, kernel: str, config: dict, seconds: float, fingerprint: Fingerprint = FINGERPRINT, **rest
-) -> Record:
+    problem: Problem, kernel: str, config: dict, seconds: float, fingerprint: Fingerprint = FINGERPRINT, *,
+    spread: float = 0.0, **rest,
+) -> Record:  # fmt: skip
+    """`spread` is the standard error of the median."""
     return Record(
         "trial", "fake", fingerprint, problem.key, problem.family, problem.title, problem.space, kernel, config,
-        seconds=seconds, **rest,
+        seconds=seconds, low=seconds - 1.96 * spread, high=seconds + 1.96 * spread, **rest,
     )  # fmt: skip
+
+
+def taken(seconds: float) -> Measurement:
+    """Known to two parts in a thousand."""
+    return Measurement("ok", "", seconds, low=0.998 * seconds, high=1.002 * seconds, rounds=9)
 
 
 class FakeMeasurer:
@@ -66,13 +74,13 @@ class FakeMeasurer:
     def clock(self) -> float:
         return self.now
 
-    def measure(self, problem, candidate, seconds, best=math.inf, patience=math.inf):
+    def measure(self, problem, candidate, seconds, best=math.inf, patience=math.inf, policy=DEFAULT):
         self.now += self.cost
         self.asked.append(candidate.name)
         found = self._seconds(candidate)
-        return Measurement("failed", found) if isinstance(found, str) else Measurement("ok", "", found, 1e-3 * found, 9)
+        return Measurement("failed", found) if isinstance(found, str) else taken(found)
 
-    def compare(self, problem, candidates, seconds, best, patience=math.inf):
+    def compare(self, problem, candidates, seconds, best, patience=math.inf, policy=DEFAULT):
         self.now += self.cost
         self.compared.append([c.name for c in candidates])
-        return [Measurement("ok", "", self._seconds(c), 1e-3 * self._seconds(c), 9) for c in candidates]
+        return [taken(self._seconds(c)) for c in candidates]

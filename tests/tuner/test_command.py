@@ -150,17 +150,30 @@ def test_records_travel(home, tmp_path):
     mine = Store(home / "records.jsonl")
     mine.append(trial(double(), "map", {"TILE": 1}, 1e-3))
     file, other = tmp_path / "export.jsonl", tmp_path / "other"
-    assert run(home, "records", "export", file)[0] == 0
+    assert run(home, "records", "export", file, "--note", "from the test")[0] == 0
+    status, out, _ = run(other, "records", "verify", file)
+    assert status == 0 and "is sound: 1 records" in out and "note: from the test" in out
+    assert "1 records added, 0 were known" in run(other, "records", "import", file)[1]
+    assert run(other, "records", "export", "-")[1].splitlines()[1:] == file.read_text().splitlines()[1:]
+    assert "0 of 1 lines removed" in run(other, "records", "prune")[1]
     with file.open("a") as handle:
         handle.write("rubbish\n")
-    status, out, _ = run(other, "records", "import", file)
-    assert status == 0 and "1 records added, 0 were known, 1 damaged lines were skipped" in out
-    assert "0 records added, 1 were known" in run(other, "records", "import", file)[1]
-    assert run(other, "records", "export", "-")[1] == (home / "records.jsonl").read_text()
-    assert "0 of 1 lines removed" in run(other, "records", "prune")[1]
-    file.write_text("nothing\nof use\n")
     status, _, err = run(other, "records", "import", file)
-    assert status == 1 and "holds no records" in err
+    assert status == 1 and "2 whole records where its header says 1" in err
+
+
+def test_pinned_records_are_all_that_counts(home, tmp_path):
+    file = tmp_path / "pinned.jsonl"
+    Store(home / "records.jsonl").append(trial(double(), "map", {"TILE": 1}, 1e-3))
+    assert "1 records pinned" in run(home, "records", "pin", file)[1]
+    empty = tmp_path / "empty"
+    status, out, _ = run(empty, "records", TILEWRIGHT_RECORDS=str(file))
+    assert status == 0 and "map TILE=1" in out
+    status, _, err = run(home, "tune", "--budget", "1s", code=ONE, TILEWRIGHT_RECORDS=str(file))
+    assert status == 1 and "unset TILEWRIGHT_RECORDS to measure" in err
+    file.write_text("no pack")
+    status, _, err = run(home, "records", TILEWRIGHT_RECORDS=str(file))
+    assert status == 1 and "is no pack of records" in err
 
 
 def test_no_records_yet(home):

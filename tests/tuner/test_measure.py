@@ -26,9 +26,9 @@ def supervised(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]))
     made = []
 
-    def start(faults, hang_seconds=1.0):
+    def start(faults, hang_seconds=1.0, **rest):
         monkeypatch.setenv("FAULTS", json.dumps(faults))
-        made.append(Supervisor("faulty", hang_seconds))
+        made.append(Supervisor("faulty", hang_seconds, **rest))
         return made[-1]
 
     yield start
@@ -67,6 +67,32 @@ def test_a_bad_candidate_fails_with_its_reason_and_the_next_is_measured(supervis
     assert failed.status == "failed"
     assert failed.reason.startswith(reason)
     assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
+
+
+def test_a_lost_device_is_lost_for_one_candidate_only(supervised):
+    supervisor = supervised({"2048": "lost"})
+    failed = supervisor.measure(double(), candidate(2048), 0.02)
+    assert (failed.status, failed.reason) == ("failed", "DeviceLost: faulty: the device stopped answering")
+    assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
+
+
+def test_a_slow_leak_is_ended_with_its_worker(supervised):
+    supervisor = supervised({"4096": "leak"}, leak_nbytes=100 << 20)
+    assert supervisor.measure(double(), candidate(2048), 0.02).status == "ok"
+    worker = supervisor._process
+    for _ in range(9):
+        assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
+        if supervisor._process is not worker:
+            break
+    else:
+        raise AssertionError("the leaking worker lives on")
+    assert supervisor.measure(double(), candidate(8192), 0.02).status == "ok"
+
+
+def test_memory_that_others_used_up_is_not_a_candidates_fault(supervised):
+    supervisor = supervised({"2048": "leak there"})
+    assert supervisor.measure(double(), candidate(2048), 0.02).status == "ok"
+    assert supervisor.measure(double(2000), candidate(4096), 0.02).status == "ok"
 
 
 def test_a_hang_is_ended_in_time(supervised):

@@ -13,8 +13,9 @@ import pytest
 
 from tests.tuner.problems import FINGERPRINT, double, trial
 from tilewright.tuner import journal
+from tilewright.tuner.decide import beats, pick
 from tilewright.tuner.journal import parse
-from tilewright.tuner.records import Record, clearly_faster, differs, pick
+from tilewright.tuner.records import Record, differs
 from tilewright.tuner.store import Store, default_path
 
 
@@ -212,8 +213,7 @@ def test_ties_go_to_the_vendor_then_the_default_then_canonical_order():
     assert pick([fast, twin, default, slow]) is default
     assert pick([fast, twin, slow]) is twin
     assert pick([fast, slow]) is fast
-    assert pick([trial(problem, "map", {}, 0.0, status="failed")]) is None
-    assert not clearly_faster(fast, trial(problem, "map", {}, 1.1e-3, spread=1e-4))
+    assert not beats(fast, trial(problem, "map", {}, 1.1e-3, spread=1e-4))
 
 
 def test_finals_overrule_screens_and_failures_overrule_both(path):

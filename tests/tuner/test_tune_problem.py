@@ -60,7 +60,8 @@ def test_finds_the_optimum_and_tries_only_valid_unseen_configs(store):
     measurer = FakeMeasurer(bowl)
     result = search(store, measurer).run()
     valid = {f"map A={c['A']} B={c['B']} MODE={c['MODE']} TILE=1024" for c in Synthetic().space(None, None)}
-    assert len(measurer.asked) == len(set(measurer.asked)) < len(valid)
+    asked = [name for name, before in zip(measurer.asked, ["", *measurer.asked], strict=False) if name != before]
+    assert len(asked) == len(set(asked)) < len(valid)  # the same twice in turn: a surprise, confirmed
     assert set(measurer.asked) <= valid
     assert measurer.asked[0] == "map A=1 B=1 MODE=x TILE=1024"
     assert result.stopped == "settled"
@@ -80,7 +81,7 @@ def test_same_records_same_search(tmp_path):
 def test_exhaustive_tries_everything(store):
     measurer = FakeMeasurer(bowl)
     result = search(store, measurer, effort="exhaustive").run()
-    assert len(measurer.asked) == len(list(Synthetic().space(None, None)))
+    assert len(set(measurer.asked)) == len(list(Synthetic().space(None, None)))
     assert result.best.config == {"A": 8, "B": 5, "MODE": "y", "TILE": 1024}
 
 
@@ -129,11 +130,11 @@ def test_everything_failing_is_told(store):
 
 
 def test_vendor_and_default_are_measured_first_and_compared_in_the_end(store):
-    measurer = FakeMeasurer(lambda c: 1e-3 if c.kernel == "vendor" else 0.995e-3)
+    measurer = FakeMeasurer(lambda c: 1e-3 if c.kernel == "vendor" else 0.998e-3)
     result = search(store, measurer, matmul(), FakeDevice(vendor=True), allotted=1.0).run()
     assert measurer.asked[0] == "vendor"
     assert "vendor" in measurer.compared[0]
-    assert result.best.kernel == "vendor"  # half a percent is noise
+    assert result.best.kernel == "vendor"  # so little is a tie
 
 
 def test_a_new_kernel_text_is_measured_again_best_first(store, monkeypatch):

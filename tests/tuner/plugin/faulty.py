@@ -16,9 +16,13 @@ from dataclasses import replace
 import numpy as np
 
 from tilewright.backends.launching import SequentialReplay
-from tilewright.backends.protocol import CompileError, Fingerprint, Found, Limits, OutOfMemory
+from tilewright.backends.protocol import CompileError, DeviceLost, Fingerprint, Found, Limits, OutOfMemory
 from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
+
+GONE = []  # once the device is lost it stays so, for this process
+LEAKED = []
+MEMORY = [1 << 30]  # bytes that are free on the device
 
 FAULTS = json.loads(os.environ.get("FAULTS", "{}"))
 
@@ -49,6 +53,8 @@ class Launch:
         values = source.host.view(np.float32)
         result = values + values
         act(self.fault, result)
+        if GONE:
+            raise DeviceLost("faulty: the device stopped answering")
         count = 4 * len(values)
         if self.fault == "short":
             count -= 4
@@ -77,6 +83,12 @@ def act(fault, result):
         os.write(1, b"\x00\xffgarbage without end")
     elif fault == "memory":
         raise OutOfMemory("faulty", 1 << 50, 1)
+    elif fault == "lost":
+        GONE.append(True)
+    elif fault == "leak":
+        LEAKED.append(bytearray(b"x") * (2 << 20))
+    elif fault == "leak there":
+        MEMORY[0] = 0
     elif fault == "raise":
         raise RuntimeError("the driver does not like this")
 
@@ -96,6 +108,8 @@ class Faulty:
     limits = Limits(1, 0, 16, 1, 1, 32, (1 << 15,), 1 << 30, 1 << 30, frozenset({"float32", "int64"}))
 
     def allocate(self, nbytes):
+        if nbytes > MEMORY[0]:
+            raise OutOfMemory("faulty", nbytes, MEMORY[0])
         return Buffer(self, nbytes)
 
     def write(self, buffer, data, offset=0):

@@ -1,0 +1,68 @@
+"""The rules by which candidates win, drop out and tie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tuner.problems import double, trial
+from tilewright.tuner.decide import FEWEST, Timing, beats, finalists, levelled, narrow, pick, race, summary
+from tilewright.tuner.policy import Policy
+
+
+def test_the_interval_holds_the_median_95_times_in_100():
+    rng = np.random.default_rng(0)
+    for count in (6, 11, 30, 200):
+        draws = np.exp(rng.normal(0, 0.1, (1000, count))) + (rng.random((1000, count)) < 0.1)  # skewed, with outliers
+        truth = np.median(np.exp(rng.normal(0, 0.1, 1 << 18)) + (rng.random(1 << 18) < 0.1))
+        held = [t.low <= truth <= t.high for t in map(summary, draws.tolist())]
+        assert 0.93 <= np.mean(held) <= 0.995, count
+    assert summary([1.0]) == Timing(1.0, 0.96, 1.04, 1)
+
+
+def test_levelled_takes_out_what_hit_all_alike():
+    rng = np.random.default_rng(1)
+    drift = np.linspace(1.0, 1.5, 60)  # a clock that slows down, far more than the candidates differ
+    one, two = (base * drift * rng.normal(1, 0.002, 60) for base in (1.00, 1.01))
+    assert not beats(summary(one.tolist()), summary(two.tolist()))
+    a, b = levelled([one.tolist(), two.tolist()])
+    assert beats(a, b) and narrow(a)
+
+
+def test_losers_drop_out_and_the_race_ends_when_nothing_is_in_doubt():
+    rng = np.random.default_rng(2)
+    bases = (1.0, 1.3, 1.002)
+    rows = race(lambda k: bases[k] * rng.normal(1, 0.01), 3, lambda turn: turn < 200)
+    assert FEWEST <= len(rows[1]) < 20 < len(rows[0]) == len(rows[2])
+    assert [len(row) for row in race(lambda k: [1.0, 1.5][k], 2, lambda turn: turn < 200)] == [FEWEST, FEWEST]
+    assert [len(row) for row in race(lambda k: 1.0 + k, 2, lambda turn: turn < 2)] == [2, 2]  # the time is over
+
+
+def test_ties_go_to_the_smallest_workspace_then_to_the_order_of_values():
+    problem = double()
+    large = trial(problem, "map", {"TILE": 16}, 1.000e-3, spread=1e-5, workspace=64)
+    later = trial(problem, "map", {"TILE": 128}, 1.001e-3, spread=1e-5)
+    first = trial(problem, "map", {"TILE": 64}, 1.002e-3, spread=1e-5)
+    assert pick([large, later, first]) is first
+    assert pick([large, later]) is later
+
+
+def test_who_is_taken_beats_the_vendor_itself():
+    problem = double()
+    top = trial(problem, "map", {"TILE": 9}, 1.000e-3, spread=2e-6)
+    tied = trial(problem, "map", {"TILE": 1}, 1.004e-3, spread=2e-6)  # first in order, but no better than the vendor
+    vendor = trial(problem, "vendor", {}, 1.0075e-3, spread=2e-6)
+    assert pick([top, tied, vendor]) is top
+    assert pick([top, tied]) is tied
+    assert pick([]) is None
+
+
+def test_finalists_are_few_and_close():
+    found = finalists(Timing(s, s, s, 5) for s in (3.0, 1.0, 1.1, 2.0, *np.linspace(1.01, 1.2, 20)))
+    assert len(found) == 6 and found[0].seconds == 1.0 and max(t.seconds for t in found) < 1.1
+
+
+@pytest.mark.parametrize("wrong", [{"warmup": -1}, {"repeats": 0}, {"repeats": True}, {"cache": "x"}, {"launch": "x"}])
+def test_a_bad_policy_is_refused(wrong):
+    with pytest.raises(ValueError, match="a policy's"):
+        Policy(**wrong)

@@ -1,0 +1,205 @@
+"""The decisions that noise must not make: how sure a time is, who is out, who wins. Pure, so that it can be simulated.
+
+Times are summed up by their median and its 95 % interval. What lies within the interval of a difference, or within
+LEVEL of one another, is a tie; ties are broken in one canonical order, so that whoever measures again picks the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+VENDOR = "vendor"
+
+LEVEL = 0.0025
+"""Times so close are called equal however little noise there is: other processes see them the other way round."""
+
+NARROW = 0.001
+"""Half an interval, as a share of the time, below which more runs would change no decision: LEVEL is wider."""
+
+LOST = 1.5
+"""Who is surely so many times slower than the best is not timed further, and has no place in the finals."""
+
+HOPELESS = 3.0
+"""Who is so many times slower in its first run is not warmed up: no noise would make up for it."""
+
+SURPRISE = 0.8
+"""A time below this share of the best before is measured again before it is believed: clocks do lie, rarely."""
+
+TIE = 0.0075
+"""Who is slower by more is no tie, however much noise there is: what the canonical order may cost. Only the vendor and
+the default have to be beaten for sure."""
+
+DROPPING = 2.5
+"""So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again."""
+
+FINALISTS = 6
+FEWEST = 8  # rounds before anybody is judged
+
+
+class Timed(Protocol):
+    """What the rules ask of a measured candidate; `records.Record` is one."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+class Contender(Timed, Protocol):
+    """A measured candidate with all that ties are broken by."""
+
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def default(self) -> bool: ...
+    @property
+    def workspace(self) -> int: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+
+C = TypeVar("C", bound=Contender)
+T = TypeVar("T", bound=Timed)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Median seconds of `rounds` runs, with its 95 % interval."""
+
+    seconds: float
+    low: float
+    high: float
+    rounds: int
+
+
+def summary(times: Sequence[float]) -> Timing:
+    """Median and its 95 % interval, from order statistics: no shape of the noise is assumed (David and Nagaraja, 7.1).
+
+    Fewer than six runs cannot bound a median so; their whole range is taken to both sides, and at least 4 % of so few
+    that noise may not have shown itself.
+    """
+    values = np.sort(np.asarray(times, float))
+    count, median = len(values), float(np.median(values))
+    if count < 6:
+        half = float(values[-1] - values[0])
+        half = max(half, 0.04 * median) if count < 3 else half
+        return Timing(median, median - half, median + half, count)
+    rank = max(int((count - 1.96 * math.sqrt(count)) / 2) - 1, 0)  # so many values lie outside on either side
+    return Timing(median, float(values[rank]), float(values[count - 1 - rank]), count)
+
+
+def narrow(timed: Timed) -> bool:
+    """Whether the time is known as well as any decision needs."""
+    return timed.high - timed.low <= 2 * NARROW * timed.seconds
+
+
+def beats(a: Timed, b: Timed, sureness: float = 1.0) -> bool:
+    """Whether `a` is faster than `b` by more than the 95 % interval of their difference, and more than LEVEL.
+
+    The interval's lower end is made of the two intervals' ends that face each other (Zou and Donner, 2008), since
+    clocks that boost now and then make them lopsided. It is taken `sureness` times as wide.
+    """
+    apart = math.hypot(a.high - a.seconds, b.seconds - b.low)
+    return b.seconds - a.seconds > max(sureness * apart, LEVEL * b.seconds)
+
+
+def lost(timed: Timed, best: float) -> bool:
+    """Whether a candidate is surely LOST against a best time."""
+    return timed.low > LOST * best
+
+
+def surprising(seconds: float, best: float) -> bool:
+    return seconds < SURPRISE * best
+
+
+def levelled(rows: Sequence[Sequence[float]]) -> list[Timing]:
+    """Candidates timed in turns: their intervals without what changed for all alike from turn to turn.
+
+    Row k holds the times of candidate k, oldest first; who was dropped has a shorter row. Each turn is divided by how
+    slow it was for all that took part; what remains is the noise that tells candidates apart. Taking a mean out of K
+    values hides 1/K of their variance, which is put back.
+    """
+    single = [summary(row) for row in rows]
+    turns = max(len(row) for row in rows)
+    table = np.full((len(rows), turns), np.nan)
+    for k, row in enumerate(rows):
+        table[k, : len(row)] = np.asarray(row) / single[k].seconds
+    taking = np.isfinite(table).sum(0)
+    pace = np.where(taking > 1, np.nanmedian(table, axis=0), 1.0)
+    found = []
+    for row in rows:
+        part = summary((np.asarray(row) / pace[: len(row)]).tolist())
+        others = float(taking[: len(row)].min())
+        wider = math.sqrt(others / (others - 1)) if others > 1 else 1.0
+        low, high = (part.seconds + wider * (end - part.seconds) for end in (part.low, part.high))
+        found.append(Timing(part.seconds, low, high, len(row)))
+    return found
+
+
+def race(run: Callable[[int], float], count: int, more: Callable[[int], bool]) -> list[list[float]]:
+    """Time `count` candidates in turns and in alternating order, so that drift hits all alike; rows of their times.
+
+    `run(k)` times candidate k, `more(turn)` says whether there is time for another turn. Whoever is surely beaten drops
+    out; it ends early when one is left, or when what is left of doubt is too small to matter.
+    """
+    rows: list[list[float]] = [[] for _ in range(count)]
+    still, turn, look = list(range(count)), 0, FEWEST
+    while still and more(turn):
+        for k in still if turn % 2 == 0 else reversed(still):
+            rows[k].append(run(k))
+        turn += 1
+        if turn >= look:  # seldom: who is asked after every turn is lucky once
+            still, look = _left(rows, still), 1 + 3 * look // 2
+    return rows
+
+
+def _left(rows: Sequence[Sequence[float]], still: Sequence[int]) -> list[int]:
+    """Who of `still` goes on: those whom the leader does not beat yet; nobody once all is known."""
+    found = levelled(rows)
+    leader = min(still, key=lambda k: found[k].seconds)
+    left = [k for k in still if k == leader or not beats(found[leader], found[k], DROPPING)]
+    return [] if len(left) == 1 or all(narrow(found[k]) for k in left) else left
+
+
+def finalists(alone: Iterable[T], most: int = FINALISTS) -> list[T]:
+    """Of candidates measured alone those that may be the fastest, the fastest first."""
+    order = sorted(alone, key=lambda r: r.seconds)
+    return [r for r in order[:most] if not lost(r, order[0].seconds)]
+
+
+def canonical(contender: Contender) -> tuple[Any, ...]:
+    """The order among equals: vendor, default, the smallest workspace, then kernel and config."""
+    values = [
+        (name, isinstance(v, str), str(v) if isinstance(v, str) else float(v))
+        for name, v in sorted(contender.config.items())
+    ]
+    return contender.kernel != VENDOR, not contender.default, contender.workspace, contender.kernel, values
+
+
+def pick(contenders: Iterable[C]) -> C | None:
+    """The one to use: the canonically first of those that tie with the fastest.
+
+    It beats the vendor and the default, unless it is one of them, or tied with one that is taken instead.
+    """
+    able = list(contenders)
+    if not able:
+        return None
+    top = min(able, key=lambda c: c.seconds)
+    ties = sorted((c for c in able if c is top or _tied(top, c)), key=canonical)
+    bases = [c for c in able if _base(c) and c not in ties]
+    return next(c for c in ties if c is top or all(beats(c, base) for base in bases))
+
+
+def _tied(top: Contender, other: Contender) -> bool:
+    return not beats(top, other) and (_base(other) or other.seconds <= (1 + TIE) * top.seconds)
+
+
+def _base(contender: Contender) -> bool:
+    return contender.kernel == VENDOR or contender.default
