@@ -7,11 +7,13 @@ from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
+from tilewright.kernels.scan import ScanColumns, ScanRows
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
+    "scan": (ScanColumns(), ScanRows()),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""

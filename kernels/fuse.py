@@ -60,6 +60,9 @@ class _Fusion:
                 self._read(group, [(value, whole(group.space))])
             return group
         group = Group(node, node, "map", node.shape, whole(node.shape))
+        if node.op == "scan":
+            self._scan(node, group)
+            return group
         joined = self._joined(node, group, group.target)
         assert joined is not None, f"a group can always hold its own root: {node!r}"
         self._commit(node, group, group.target, joined)
@@ -67,6 +70,12 @@ class _Fusion:
 
     def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
+        if node.op == "scan":
+            group = waiting[0][0]
+            if len(waiting) > 1 or group.root.op != "write" or group.value is not node:
+                return False
+            self._scan(node, group)
+            return True
         places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
         source = node.src[0].op if node.op in ("view", "cast", "complex") else node.op
         free = node.op == "view" or source in LEAVES  # costs nothing to have twice
@@ -135,7 +144,7 @@ class _Fusion:
         kept, outer = group.space, view
         if extent == 0:
             return _Joined(group.kind, group.space, [])  # its neutral element
-        if group.kind == "matmul":
+        if group.kind in ("matmul", "scan"):
             return None
         row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
         if group.kind != "map" and not row:
@@ -156,6 +165,18 @@ class _Fusion:
         space = (*kept, extent)
         kind = "reduce" if group.kind == "map" else group.kind
         return _Joined(kind, space, [(source, View(space, (*inner.strides, steps[axis]), inner.offset))])
+
+    def _scan(self, node: Node, group: Group) -> None:
+        """Make a scan of `group`, which holds nothing but its value `node` yet: the scanned axis becomes the last."""
+        (source,) = node.src
+        axis = node.arg[1]
+        order = (*(a for a in range(len(node.shape)) if a != axis), axis)
+        group.kind, group.space = "scan", tuple(node.shape[a] for a in order)
+        group.target = View(group.space, tuple(group.target.strides[a] for a in order), group.target.offset)
+        steps = row_major(source.shape)
+        reads = [(source, View(group.space, tuple(steps[a] for a in order)))]
+        group.inlined[id(node), whole(group.space)] = (node, reads)
+        self._read(group, reads)
 
     def _matmul(self, node: Node, group: Group, view: View) -> _Joined | None:
         a, b = node.src

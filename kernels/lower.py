@@ -12,6 +12,7 @@ from tilewright.kernels.problem import Operand, Problem
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
 PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
+PART_SCAN = 1 << 14  # a scan in parts reads everything twice
 PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
 COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
 
@@ -90,7 +91,7 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
-    steps.extend(_in_parts(step, limits))
+    steps.extend(_scan_in_parts(step, limits) if kind == "scan" else _in_parts(step, limits))
     return steps
 
 
@@ -105,7 +106,7 @@ class _Body:
         self.constants: list[Node | None] = []
         self._loads: dict[tuple[int, View | None], int] = {}
         self._made: dict[tuple[int, View], Node] = {}
-        fixed = {"map": 0, "reduce": 1, "matmul": 3}[group.kind]  # trailing axes that keep their meaning
+        fixed = {"map": 0, "reduce": 1, "scan": 1, "matmul": 3}[group.kind]  # trailing axes that keep their meaning
         split = len(group.space) - fixed
         self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
         self.axes += [(axis,) for axis in range(split, len(group.space))]
@@ -151,6 +152,8 @@ class _Body:
             src = tuple(self.expression(*read) for read in reads)
             return Node("dot" if name is None else "reduce", src, name, self.rows, node.dtype)
         src = tuple(self.expression(*read) for read in reads)
+        if node.op == "scan":
+            return Node("scan", src, node.arg[0], self.space, node.dtype)
         shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
         if node.op == "gather":
             return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)
@@ -240,6 +243,32 @@ def _in_parts(step: Step, limits: Limits) -> list[Step]:
     second = Problem("reduce", shape, inputs, problem.outputs, body, problem.scalars)
     whole_step = Step(second, (*step.inputs, *nodes), step.outputs, step.scalars)
     return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
+
+
+def _scan_in_parts(step: Step, limits: Limits) -> list[Step]:
+    """Cut a scan of few rows into parts, so that every compute unit has work.
+
+    The first step stores each part's total, the second scans each part behind the totals of those before it.
+    """
+    problem = step.problem
+    (scan,) = problem.body
+    kept, extent = problem.space[:-1], problem.space[-1]
+    output = problem.outputs[0]
+    column = len(kept) > 0 and output.strides[-1] != 1 and output.strides[-2] == 1
+    groups = -(-prod(kept) // (COLUMNS if column else 1))
+    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_SCAN))
+    if parts <= 1 or groups >= 2 * limits.compute_units:
+        return [step]
+    partial, count = DTYPES[scan.dtype].compute, prod(kept) * parts
+    totals = Operand(partial, (*row_major((*kept, parts))[:-1], 0), 0, count)
+    total = Node("reduce", scan.src, scan.arg, kept, partial)
+    halves = Problem("reduce", problem.space, problem.inputs, (totals,), (total,), problem.scalars, parts)
+    node = Node("partial", (), None, (*kept, parts), partial)
+    first = Step(halves, step.inputs, (node,), step.scalars)
+    before = Node("load", (), len(problem.inputs), kept, partial)
+    body = (Node("scan", (*scan.src, before), scan.arg, problem.space, scan.dtype),)
+    second = Problem("scan", problem.space, (*problem.inputs, totals), problem.outputs, body, problem.scalars, parts)
+    return [first, Step(second, (*step.inputs, node), step.outputs, step.scalars)]
 
 
 def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:

@@ -41,6 +41,9 @@ def _node(node: Node, source: list[Array]) -> Array:
     if node.op == "reduce":
         name, axis = node.arg
         return _reduce(name, source[0], axis, dtype)
+    if node.op == "scan":
+        name, axis = node.arg
+        return _scan(name, source[0], axis, dtype)
     if node.op == "matmul":
         return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
     if node.op == "gather":
@@ -63,6 +66,12 @@ def _reduce(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
         if x.size == 0 and name in ("max", "min"):
             return np.full([e for a, e in enumerate(x.shape) if a != axis], -np.inf if name == "max" else np.inf, dtype)
         return np.asarray(REDUCTIONS[name].oracle(_wide(x), axis=axis)).astype(dtype, copy=False)
+
+
+def _scan(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    combine: Any = OPS[REDUCTIONS[name].combine].oracle
+    with np.errstate(all="ignore"):
+        return np.asarray(combine.accumulate(_wide(x), axis=axis)).astype(dtype, copy=False)
 
 
 def _apply(op: str, dtype: np.dtype[Any], source: list[Array]) -> Array:
@@ -106,6 +115,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             value = table[np.clip(source[0], 0, len(table) - 1)].astype(dtype)
         elif node.op == "reduce":
             value = _partial(problem, node.arg, np.broadcast_to(_lift(source[0], node.src[0], space), space), dtype)
+        elif node.op == "scan":
+            value = _scanned(problem, node, np.broadcast_to(_lift(source[0], node.src[0], space), space), inputs, dtype)
         elif node.op == "dot":
             value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
@@ -139,8 +150,20 @@ def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Arr
     return np.stack([_reduce(name, piece, piece.ndim - 1, dtype) for piece in pieces], axis=-1)
 
 
+def _scanned(problem: Problem, node: Node, x: Array, inputs: Sequence[Array], dtype: np.dtype[Any]) -> Array:
+    """A row's scan; in parts, each behind the totals of the parts before it, which an input holds."""
+    if problem.parts == 1:
+        return _scan(node.arg, x, x.ndim - 1, dtype)
+    combine, operand = OPS[REDUCTIONS[node.arg].combine].oracle, problem.inputs[node.src[1].arg]
+    view = View((*problem.space[:-1], problem.parts), (*operand.strides[:-1], 1), operand.offset)
+    before = _scan(node.arg, window(inputs[node.src[1].arg], view).astype(dtype), x.ndim - 1, dtype)
+    chunk = -(-problem.space[-1] // problem.parts)
+    pieces = [_scan(node.arg, x[..., p : p + chunk], x.ndim - 1, dtype) for p in range(0, problem.space[-1], chunk)]
+    return np.concatenate([pieces[0], *(combine(before[..., [p]], y) for p, y in enumerate(pieces[1:]))], axis=-1)
+
+
 def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
-    per_element = problem.kind == "row" and len(root.shape) == len(problem.space)
+    per_element = problem.kind in ("row", "scan") and len(root.shape) == len(problem.space)
     shape = problem.space if problem.kind == "map" or per_element else problem.space[:-1]
     if problem.kind == "reduce" and problem.parts > 1:
         shape = (*problem.space[:-1], problem.parts)

@@ -36,12 +36,14 @@ class Problem:
     kind "map":    outputs[k][index] = body[k](index)
     kind "reduce": the last axis of the space is reduced; every output has stride 0 there
     kind "row":    as reduce, but some outputs are stored for every element of the last axis
+    kind "scan":   as row; body is one "scan" node (arg: reduction name), stored for every element of the last axis
     kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
-    `parts` (reduce only): the last axis is cut into so many pieces and outputs have one more element axis, of that
-    extent and stride 1, for the partial results.
+    `parts` (reduce, scan): the last axis is cut into so many pieces and outputs have one more element axis, of that
+    extent and stride 1, for the partial results. A scan in parts reads such an output of a reduction: the scan node's
+    second source is the load of it.
 
     Body nodes are the op table's, cast, iota (arg: axis of the space), load (arg: index into inputs), gather
-    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name) and dot; every node's
+    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name), scan and dot; every node's
     shape is the space's where it varies per element of the last axis and the space's without its last axis where not.
     Scalars are run-time values: one binary serves them all.
     """
@@ -123,7 +125,7 @@ class Problem:
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
         silent = ("load", "scalar", "cast", "iota", "complex")
-        ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in silent]
+        ops = [row[0] if row[0] not in ("reduce", "scan") else row[1] for row in self.lines[:-1] if row[0] not in silent]
         names = [n for n in dict.fromkeys(ops) if n != "dot"]
         what = " " + ",".join(names) if names else "" if self.kind == "matmul" else " copy"
         if len(what) > 40:

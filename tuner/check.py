@@ -38,7 +38,7 @@ def make_inputs(problem: Problem, seed: int = 0) -> list[Array]:
     Small integers, never 0; what a gather takes as index stays in range, and spreads over the whole table.
     """
     rng = np.random.default_rng(seed)
-    names = {row[0] if row[0] != "reduce" else row[1] for row in problem.lines}
+    names = {row[0] if row[0] not in ("reduce", "scan") else row[1] for row in problem.lines}
     signed = not names & _POSITIVE
     inputs = [_random(rng, o, signed, "prod" in names) for o in problem.inputs]
     for node in toposort(problem.body):
@@ -111,7 +111,7 @@ class Reference:
         floats = any(DTYPES[o.dtype].kind in "fc" for o in problem.inputs)
         casts = any(row[0] == "cast" and DTYPES[row[2]].kind in "biu" for row in problem.lines)
         self._slack = 1e-3 if floats and (names & _JUMPS or casts) else 0.0
-        self._terms = problem.space[-1] if problem.kind in ("reduce", "row", "matmul") else 1
+        self._terms = problem.space[-1] if problem.kind in ("reduce", "row", "scan", "matmul") else 1
         self._slabs = [(part, _expected(part, inputs)) for part in _parts(problem)]
 
     def verify(self, k: int, data: bytes | bytearray) -> float:
@@ -215,7 +215,7 @@ def _cut(problem: Problem, axis: int, begin: int, count: int) -> Problem:
 
 def _shape(problem: Problem, k: int) -> tuple[int, ...]:
     """Axes over which output `k` varies; the same rule as the oracle's."""
-    per_element = problem.kind == "row" and len(problem.body[k].shape) == len(problem.space)
+    per_element = problem.kind in ("row", "scan") and len(problem.body[k].shape) == len(problem.space)
     if problem.kind == "map" or per_element:
         return problem.space
     return (

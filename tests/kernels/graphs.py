@@ -106,7 +106,7 @@ def store(target: np.ndarray[Any, Any], problem: Any, operand: Any, result: np.n
     strides = operand.strides
     if result.ndim < len(strides):
         strides = strides[:-1]
-    elif problem.parts > 1:
+    elif problem.kind == "reduce" and problem.parts > 1:
         strides = (*strides[:-1], 1)
     window(target, View(result.shape, strides, operand.offset))[...] = result
 

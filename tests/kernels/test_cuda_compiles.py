@@ -67,6 +67,8 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "layer norm": lambda: [layer_norm(array(50, 400), array(400), array(400))],
     "columns": lambda: [reduce("max", array(3000, 70), 0)],
     "sum of all": lambda: [reduce("sum", reshape(array(300, 300), (90000,)), 0)],
+    "scan": lambda: [Node("scan", (array(2, 90000, dtype="complex128"),), ("sum", 1), (2, 90000), "complex128")],
+    "scan of columns": lambda: [Node("scan", (array(300, 70),), ("max", 0), (300, 70), "float32")],
     "gather": lambda: [Node("gather", (array(90), array(3, 11, dtype="int64")), None, (3, 11), "float32")],
     "matmul": lambda: [matmul(array(512, 512), array(512, 512))],
     "matmul transposed": lambda: [matmul(array(300, 200), transpose(array(400, 200)))],
