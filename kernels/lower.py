@@ -12,7 +12,7 @@ from tilewright.kernels.problem import Operand, Problem
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
 PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
-PART_SCAN = 1 << 14  # a scan in parts reads everything twice
+PART_SCAN = 1 << 14
 PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
 COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
 
@@ -248,7 +248,8 @@ def _in_parts(step: Step, limits: Limits) -> list[Step]:
 def _scan_in_parts(step: Step, limits: Limits) -> list[Step]:
     """Cut a scan of few rows into parts, so that every compute unit has work.
 
-    The first step stores each part's total, the second scans each part behind the totals of those before it.
+    The first step stores each part's total, the second scans each part behind the totals of those before it. Half as
+    many bytes again are moved, and two units saturate many a memory, so more than half of them must be idle without.
     """
     problem = step.problem
     (scan,) = problem.body
@@ -257,7 +258,7 @@ def _scan_in_parts(step: Step, limits: Limits) -> list[Step]:
     column = len(kept) > 0 and output.strides[-1] != 1 and output.strides[-2] == 1
     groups = -(-prod(kept) // (COLUMNS if column else 1))
     parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_SCAN))
-    if parts <= 1 or groups >= 2 * limits.compute_units:
+    if parts <= 1 or 2 * groups >= limits.compute_units:
         return [step]
     partial, count = DTYPES[scan.dtype].compute, prod(kept) * parts
     totals = Operand(partial, (*row_major((*kept, parts))[:-1], 0), 0, count)

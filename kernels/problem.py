@@ -43,8 +43,9 @@ class Problem:
     second source is the load of it.
 
     Body nodes are the op table's, cast, iota (arg: axis of the space), load (arg: index into inputs), gather
-    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name), scan and dot; every node's
-    shape is the space's where it varies per element of the last axis and the space's without its last axis where not.
+    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name), scan and dot; every
+    node's shape is the space's where it varies per element of the last axis and the space's without its last axis
+    where not.
     Scalars are run-time values: one binary serves them all.
     """
 
@@ -125,7 +126,8 @@ class Problem:
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
         silent = ("load", "scalar", "cast", "iota", "complex")
-        ops = [row[0] if row[0] not in ("reduce", "scan") else row[1] for row in self.lines[:-1] if row[0] not in silent]
+        rows = [row for row in self.lines[:-1] if row[0] not in silent]
+        ops = [row[1] if row[0] in ("reduce", "scan") else row[0] for row in rows]
         names = [n for n in dict.fromkeys(ops) if n != "dot"]
         what = " " + ",".join(names) if names else "" if self.kind == "matmul" else " copy"
         if len(what) > 40:

@@ -29,7 +29,6 @@ from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
 BLOCK = 4096
-SHORT = 64  # a row so short costs more to start than to scan
 
 
 def _group_threads(limits: Limits) -> tuple[int, ...]:
@@ -88,7 +87,7 @@ class ScanColumns:
     name = "scan_columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "scan" or not (_columnar(problem) or problem.space[-1] <= SHORT) or len(problem.space) < 2:
+        if problem.kind != "scan" or len(problem.space) < 2 or not (_columnar(problem) or _short(problem, limits)):
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TILE": (16, 32, 64, 128, 256, 512, 1024, 2048)})
@@ -136,6 +135,11 @@ def _columnar(problem: Problem) -> bool:
     """Whether neighbours in memory belong to different rows."""
     every = [o for o in (*problem.inputs, *problem.outputs) if o.strides[-1] != 0]
     return len(problem.space) > 1 and all(o.strides[-1] != 1 and o.strides[-2] == 1 for o in every)
+
+
+def _short(problem: Problem, limits: Limits) -> bool:
+    """Whether a row costs more to start than to scan: for a vector's loop it is, or for a group of threads."""
+    return problem.space[-1] <= (8 if serial(limits) else 32)
 
 
 _ALONE = """for (i64 block = begin; block < end; block += BLOCK) {{
