@@ -8,12 +8,15 @@ from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
 from tilewright.kernels.scan import ScanColumns, ScanRows
+from tilewright.kernels.sort import Merge, SortTiles
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
     "scan": (ScanColumns(), ScanRows()),
+    "sort": (SortTiles(),),
+    "merge": (Merge(),),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""

@@ -37,8 +37,8 @@ class Pieces:
 
 
 def apart(problem: Problem) -> Pieces | None:
-    """`problem` in pieces; None for a product, a scan or a reduction in parts, and for what is one op as it is."""
-    if problem.kind in ("matmul", "scan") or problem.parts > 1:
+    """`problem` in pieces; None for a reduction in parts, for what is one op as it is, and for other kinds."""
+    if problem.kind not in ("map", "reduce", "row") or problem.parts > 1:
         return None
     cutter = _Cutter(problem)
     for k, root in enumerate(problem.body):

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from math import prod
 
 from tilewright.backends.protocol import Limits
-from tilewright.kernels.lower import Group, Step, finish
+from tilewright.kernels.lower import Group, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
+from tilewright.kernels.step import Step
 
+WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 48  # a longer body spills registers on every device that we know
 MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included; WebGPU few buffers
@@ -60,8 +62,8 @@ class _Fusion:
                 self._read(group, [(value, whole(group.space))])
             return group
         group = Group(node, node, "map", node.shape, whole(node.shape))
-        if node.op == "scan":
-            self._scan(node, group)
+        if node.op in WHOLE_ROWS:
+            self._rows(node, group)
             return group
         joined = self._joined(node, group, group.target)
         assert joined is not None, f"a group can always hold its own root: {node!r}"
@@ -70,11 +72,11 @@ class _Fusion:
 
     def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
-        if node.op == "scan":
+        if node.op in WHOLE_ROWS:
             group = waiting[0][0]
             if len(waiting) > 1 or group.root.op != "write" or group.value is not node:
                 return False
-            self._scan(node, group)
+            self._rows(node, group)
             return True
         places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
         source = node.src[0].op if node.op in ("view", "cast", "complex") else node.op
@@ -144,7 +146,7 @@ class _Fusion:
         kept, outer = group.space, view
         if extent == 0:
             return _Joined(group.kind, group.space, [])  # its neutral element
-        if group.kind in ("matmul", "scan"):
+        if group.kind in ("matmul", "scan", "sort"):
             return None
         row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
         if group.kind != "map" and not row:
@@ -166,12 +168,12 @@ class _Fusion:
         kind = "reduce" if group.kind == "map" else group.kind
         return _Joined(kind, space, [(source, View(space, (*inner.strides, steps[axis]), inner.offset))])
 
-    def _scan(self, node: Node, group: Group) -> None:
-        """Make a scan of `group`, which holds nothing but its value `node` yet: the scanned axis becomes the last."""
+    def _rows(self, node: Node, group: Group) -> None:
+        """Make a scan or sort of `group`, which holds nothing but its value `node` yet: its axis becomes the last."""
         (source,) = node.src
-        axis = node.arg[1]
+        group.kind, axis = ("scan", node.arg[1]) if node.op == "scan" else ("sort", node.arg[0])
         order = (*(a for a in range(len(node.shape)) if a != axis), axis)
-        group.kind, group.space = "scan", tuple(node.shape[a] for a in order)
+        group.space = tuple(source.shape[a] for a in order)
         group.target = View(group.space, tuple(group.target.strides[a] for a in order), group.target.offset)
         steps = row_major(source.shape)
         reads = [(source, View(group.space, tuple(steps[a] for a in order)))]

@@ -13,11 +13,11 @@ from tilewright.backends.kit import broken
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.oracle import reference, window
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.space import Config
+from tilewright.kernels.step import Step
 
 Array = np.ndarray[Any, Any]
 CANARY_NBYTES = 64

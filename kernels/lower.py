@@ -9,27 +9,10 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, View, row_major, toposort, whole
 from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step, scan_in_parts, sort_steps
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
-PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
-PART_SCAN = 1 << 14
-PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
-COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One problem, with the nodes whose buffers it reads and writes, in the problem's operand order.
-
-    `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
-    `takeover`: the problem copies something that nobody else reads, so its buffer may become the output's as it is.
-    """
-
-    problem: Problem
-    inputs: tuple[Node, ...]
-    outputs: tuple[Node, ...]
-    scalars: tuple[Node | None, ...] = ()
-    takeover: bool = False
+PART_ROW = 4096  # a shorter piece costs more to start than to reduce
 
 
 @dataclass(eq=False, slots=True)
@@ -91,7 +74,8 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
-    steps.extend(_scan_in_parts(step, limits) if kind == "scan" else _in_parts(step, limits))
+    several = {"scan": scan_in_parts, "sort": sort_steps}.get(kind, _in_parts)
+    steps.extend(several(step, limits))
     return steps
 
 
@@ -106,7 +90,7 @@ class _Body:
         self.constants: list[Node | None] = []
         self._loads: dict[tuple[int, View | None], int] = {}
         self._made: dict[tuple[int, View], Node] = {}
-        fixed = {"map": 0, "reduce": 1, "scan": 1, "matmul": 3}[group.kind]  # trailing axes that keep their meaning
+        fixed = {"map": 0, "matmul": 3}.get(group.kind, 1)  # trailing axes that keep their meaning
         split = len(group.space) - fixed
         self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
         self.axes += [(axis,) for axis in range(split, len(group.space))]
@@ -152,8 +136,8 @@ class _Body:
             src = tuple(self.expression(*read) for read in reads)
             return Node("dot" if name is None else "reduce", src, name, self.rows, node.dtype)
         src = tuple(self.expression(*read) for read in reads)
-        if node.op == "scan":
-            return Node("scan", src, node.arg[0], self.space, node.dtype)
+        if self.group.kind in ("scan", "sort") and node is self.group.value:
+            return Node(node.op, src, node.arg[0] if node.op == "scan" else node.arg[1:], self.space, node.dtype)
         shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
         if node.op == "gather":
             return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)
@@ -243,33 +227,6 @@ def _in_parts(step: Step, limits: Limits) -> list[Step]:
     second = Problem("reduce", shape, inputs, problem.outputs, body, problem.scalars)
     whole_step = Step(second, (*step.inputs, *nodes), step.outputs, step.scalars)
     return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
-
-
-def _scan_in_parts(step: Step, limits: Limits) -> list[Step]:
-    """Cut a scan of few rows into parts, so that every compute unit has work.
-
-    The first step stores each part's total, the second scans each part behind the totals of those before it. Half as
-    many bytes again are moved, and two units saturate many a memory, so more than half of them must be idle without.
-    """
-    problem = step.problem
-    (scan,) = problem.body
-    kept, extent = problem.space[:-1], problem.space[-1]
-    output = problem.outputs[0]
-    column = len(kept) > 0 and output.strides[-1] != 1 and output.strides[-2] == 1
-    groups = -(-prod(kept) // (COLUMNS if column else 1))
-    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_SCAN))
-    if parts <= 1 or 2 * groups >= limits.compute_units:
-        return [step]
-    partial, count = DTYPES[scan.dtype].compute, prod(kept) * parts
-    totals = Operand(partial, (*row_major((*kept, parts))[:-1], 0), 0, count)
-    total = Node("reduce", scan.src, scan.arg, kept, partial)
-    halves = Problem("reduce", problem.space, problem.inputs, (totals,), (total,), problem.scalars, parts)
-    node = Node("partial", (), None, (*kept, parts), partial)
-    first = Step(halves, step.inputs, (node,), step.scalars)
-    before = Node("load", (), len(problem.inputs), kept, partial)
-    body = (Node("scan", (*scan.src, before), scan.arg, problem.space, scan.dtype),)
-    second = Problem("scan", problem.space, (*problem.inputs, totals), problem.outputs, body, problem.scalars, parts)
-    return [first, Step(second, (*step.inputs, node), step.outputs, step.scalars)]
 
 
 def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:

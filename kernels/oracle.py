@@ -44,6 +44,11 @@ def _node(node: Node, source: list[Array]) -> Array:
     if node.op == "scan":
         name, axis = node.arg
         return _scan(name, source[0], axis, dtype)
+    if node.op in ("sort", "argsort"):
+        axis, descending, keep = node.arg
+        moved = np.moveaxis(source[0], axis, -1)
+        places = ordered(moved, max(moved.shape[-1], 1), descending)[..., :keep]
+        return np.moveaxis(places if node.op == "argsort" else np.take_along_axis(moved, places, -1), -1, axis)
     if node.op == "matmul":
         return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
     if node.op == "gather":
@@ -117,6 +122,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             value = _partial(problem, node.arg, np.broadcast_to(_lift(source[0], node.src[0], space), space), dtype)
         elif node.op == "scan":
             value = _scanned(problem, node, np.broadcast_to(_lift(source[0], node.src[0], space), space), inputs, dtype)
+        elif node.op in ("sort", "argsort"):
+            value = _sorted(problem, node, source, inputs).astype(dtype)
         elif node.op == "dot":
             value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
@@ -162,8 +169,48 @@ def _scanned(problem: Problem, node: Node, x: Array, inputs: Sequence[Array], dt
     return np.concatenate([pieces[0], *(combine(before[..., [p]], y) for p, y in enumerate(pieces[1:]))], axis=-1)
 
 
+def merge_sizes(problem: Problem) -> tuple[int, int, int]:
+    """width, keep and have of a merge: see Problem."""
+    width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
+    return width, keep, have
+
+
+def ordered(x: Array, run: int, descending: bool) -> Array:
+    """The places along the last axis that put each run of so many neighbours in order; equal ones stay as they are."""
+    size, x = x.shape[-1], _wide(x)
+    found = []
+    for begin, end, length in ((0, size // run * run, run), (size // run * run, size, size % run)):
+        if begin < end:
+            runs = x[..., begin:end].reshape(*x.shape[:-1], -1, length)
+            if descending:
+                places = length - 1 - np.flip(np.argsort(np.flip(runs, -1), axis=-1, stable=True), -1)
+            else:
+                places = np.argsort(runs, axis=-1, stable=True)
+            places = places + np.arange(begin, end, length)[:, None]
+            found.append(places.reshape(*x.shape[:-1], end - begin))
+    return np.concatenate(found, axis=-1)
+
+
+def held(problem: Problem, node: Node, inputs: Sequence[Array], have: int) -> Array:
+    """All that an input of a merge holds along the last axis, which is more than the space has."""
+    operand = problem.inputs[node.arg]
+    return window(inputs[node.arg], View((*problem.space[:-1], have), operand.strides, operand.offset))
+
+
+def _sorted(problem: Problem, node: Node, source: list[Array], inputs: Sequence[Array]) -> Array:
+    descending = node.arg < 0
+    if problem.kind == "sort":
+        keys = np.broadcast_to(_lift(source[0], node.src[0], problem.space), problem.space)
+        places = ordered(keys, abs(node.arg), descending)
+        return places if node.op == "argsort" else np.take_along_axis(keys, places, -1)
+    width, keep, have = merge_sizes(problem)
+    places = ordered(held(problem, node.src[0], inputs, have), 2 * width, descending)
+    data = held(problem, node.src[-4], inputs, have)  # the places of an argsort, else the keys
+    return np.take_along_axis(data, places, -1)[..., np.arange(have) % (2 * width) < keep]
+
+
 def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
-    per_element = problem.kind in ("row", "scan") and len(root.shape) == len(problem.space)
+    per_element = problem.kind not in ("reduce", "matmul") and len(root.shape) == len(problem.space)
     shape = problem.space if problem.kind == "map" or per_element else problem.space[:-1]
     if problem.kind == "reduce" and problem.parts > 1:
         shape = (*problem.space[:-1], problem.parts)

@@ -37,6 +37,11 @@ class Problem:
     kind "reduce": the last axis of the space is reduced; every output has stride 0 there
     kind "row":    as reduce, but some outputs are stored for every element of the last axis
     kind "scan":   as row; body is one "scan" node (arg: reduction name), stored for every element of the last axis
+    kind "sort":   each tile of the last axis in order: body holds "sort" and "argsort" nodes (arg: the tile's length,
+                   negative where the order is descending; src: the key), one per output
+    kind "merge":  such nodes with src (keys, [places for "argsort",] width, keep, have): of the `have` elements that
+                   the inputs hold along the last axis runs of `width` are in order; the first `keep` of each merged
+                   pair are stored one behind the other along the last axis
     kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
     `parts` (reduce, scan): the last axis is cut into so many pieces and outputs have one more element axis, of that
     extent and stride 1, for the partial results. A scan in parts reads such an output of a reduction: the scan node's

@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
-from tilewright.kernels.oracle import reference, window
+from tilewright.kernels.oracle import held, merge_sizes, ordered, reference, window
 from tilewright.kernels.problem import Operand, Problem
 
 Array = np.ndarray[Any, Any]
@@ -41,6 +41,11 @@ def make_inputs(problem: Problem, seed: int = 0) -> list[Array]:
     names = {row[0] if row[0] not in ("reduce", "scan") else row[1] for row in problem.lines}
     signed = not names & _POSITIVE
     inputs = [_random(rng, o, signed, "prod" in names) for o in problem.inputs]
+    if problem.kind == "merge":
+        width, _, have = merge_sizes(problem)
+        node = problem.body[0]
+        runs = held(problem, node.src[0], inputs, have)
+        runs[...] = np.take_along_axis(runs, ordered(runs, width, node.arg < 0), -1)
     for node in toposort(problem.body):
         if node.op != "gather":
             continue
@@ -215,7 +220,7 @@ def _cut(problem: Problem, axis: int, begin: int, count: int) -> Problem:
 
 def _shape(problem: Problem, k: int) -> tuple[int, ...]:
     """Axes over which output `k` varies; the same rule as the oracle's."""
-    per_element = problem.kind in ("row", "scan") and len(problem.body[k].shape) == len(problem.space)
+    per_element = problem.kind not in ("reduce", "matmul") and len(problem.body[k].shape) == len(problem.space)
     if problem.kind == "map" or per_element:
         return problem.space
     return (
