@@ -22,6 +22,7 @@ _NAMES = {
     """,
     "measuring": "tune tuning",
     "contraction": "einsum",
+    "searching": "top_k",
 }
 LATE: dict[str, str] = {name: module for module, names in _NAMES.items() for name in names.split()}
 LATE["random"] = LATE["bfloat16"] = ""  # a module, and what a package of its own brings

@@ -72,7 +72,7 @@ def sort_steps(step: Step, limits: Limits) -> list[Step]:
         place = tuple(Operand(n.dtype, row_major(shape), 0, prod(shape)) for n in body)
         return place, tuple(Node("partial", (), None, shape, n.dtype) for n in body)
 
-    body = (Node(node.op, (key,), arg, problem.space, node.dtype),)
+    body: tuple[Node, ...] = (Node(node.op, (key,), arg, problem.space, node.dtype),)
     if have <= width and keep == have:
         return [replace(step, problem=replace(problem, body=body))]
     if node.op == "argsort":

@@ -69,6 +69,8 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "sum of all": lambda: [reduce("sum", reshape(array(300, 300), (90000,)), 0)],
     "scan": lambda: [Node("scan", (array(2, 90000, dtype="complex128"),), ("sum", 1), (2, 90000), "complex128")],
     "scan of columns": lambda: [Node("scan", (array(300, 70),), ("max", 0), (300, 70), "float32")],
+    "argsort": lambda: [Node("argsort", (array(3, 5000),), (1, True, 5000), (3, 5000), "int64")],
+    "largest": lambda: [Node("sort", (array(5000, 3, dtype="float16"),), (0, True, 9), (9, 3), "float16")],
     "gather": lambda: [Node("gather", (array(90), array(3, 11, dtype="int64")), None, (3, 11), "float32")],
     "matmul": lambda: [matmul(array(512, 512), array(512, 512))],
     "matmul transposed": lambda: [matmul(array(300, 200), transpose(array(400, 200)))],
