@@ -187,6 +187,7 @@ def test_top_k(device):
     agree(indices, np.array([[1, 0, 3], [3, 0, 1]]), device)
     agree(values, np.array([[np.nan, 3, 3], [2, 0, 0]], np.float32), device)
     agree(tw.top_k(x, 1, axis=0, largest=False).indices, np.argsort(a, axis=0, kind="stable")[:1], device)
+    agree(tw.jit(lambda x: tw.top_k(x, 3))(x).indices, np.array([[1, 0, 3], [3, 0, 1]]), device)
     assert tw.top_k(x, 0).values.shape == (2, 0)
     big = sample((1, 5000))
     agree(tw.top_k(tw.asarray(big, device=device.name), 40).values, -np.sort(-big)[:, :40], device)
