@@ -8,7 +8,7 @@ from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
 from tilewright.kernels.scan import ScanColumns, ScanRows
-from tilewright.kernels.sort import Merge, SortTiles
+from tilewright.kernels.sort import Merge, Select, SortTiles
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
@@ -16,6 +16,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "row": (Rows(),),
     "scan": (ScanColumns(), ScanRows()),
     "sort": (SortTiles(),),
+    "select": (Select(),),
     "merge": (Merge(),),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }

@@ -199,9 +199,11 @@ def held(problem: Problem, node: Node, inputs: Sequence[Array], have: int) -> Ar
 
 def _sorted(problem: Problem, node: Node, source: list[Array], inputs: Sequence[Array]) -> Array:
     descending = node.arg < 0
-    if problem.kind == "sort":
+    if problem.kind != "merge":
         keys = np.broadcast_to(_lift(source[0], node.src[0], problem.space), problem.space)
-        places = ordered(keys, abs(node.arg), descending)
+        extent, run, keep = problem.space[-1], abs(node.arg), abs(node.arg)
+        run = run if problem.kind == "sort" else -(-extent // problem.parts)
+        places = ordered(keys, run, descending)[..., np.arange(extent) % run < keep]
         return places if node.op == "argsort" else np.take_along_axis(keys, places, -1)
     width, keep, have = merge_sizes(problem)
     places = ordered(held(problem, node.src[0], inputs, have), 2 * width, descending)
@@ -211,7 +213,8 @@ def _sorted(problem: Problem, node: Node, source: list[Array], inputs: Sequence[
 
 def _store(problem: Problem, k: int, value: Array, root: Node) -> Array:
     per_element = problem.kind not in ("reduce", "matmul") and len(root.shape) == len(problem.space)
-    shape = problem.space if problem.kind == "map" or per_element else problem.space[:-1]
+    rows = problem.space[:-1]
+    shape = problem.space if problem.kind == "map" else (*rows, problem.stored) if per_element else rows
     if problem.kind == "reduce" and problem.parts > 1:
         shape = (*problem.space[:-1], problem.parts)
     return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(numpy_dtype(problem.outputs[k].dtype), copy=False)

@@ -39,6 +39,8 @@ class Problem:
     kind "scan":   as row; body is one "scan" node (arg: reduction name), stored for every element of the last axis
     kind "sort":   each tile of the last axis in order: body holds "sort" and "argsort" nodes (arg: the tile's length,
                    negative where the order is descending; src: the key), one per output
+    kind "select": of each of `parts` pieces of the last axis the first few in order, side by side along the outputs'
+                   last axis; such nodes again, but arg is how many
     kind "merge":  such nodes with src (keys, [places for "argsort",] width, keep, have): of the `have` elements that
                    the inputs hold along the last axis runs of `width` are in order; the first `keep` of each merged
                    pair are stored one behind the other along the last axis
@@ -80,6 +82,15 @@ class Problem:
             "".join("0" if s == 0 else "1" if s == 1 else "s" for s in o.strides) + ("+" if o.offset else "")
             for o in (*self.outputs, *self.inputs)
         )
+
+    @cached_property
+    def stored(self) -> int:
+        """The extent of the last axis of what is stored along it: a selection's is shorter than the space's."""
+        extent = self.space[-1]
+        if self.kind != "select":
+            return extent
+        chunk, keep = -(-extent // self.parts), abs(self.body[0].arg)
+        return extent // chunk * min(chunk, keep) + min(extent % chunk, keep)
 
     @cached_property
     def family(self) -> str:

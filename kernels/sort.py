@@ -21,6 +21,7 @@ from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
 
 GROUP_TILE, SERIAL_TILE = 1024, 32
+MOST_SELECTED = 256  # one thread keeps no more in order by insertion
 
 
 def tile_of(limits: Limits) -> int:
@@ -140,6 +141,75 @@ class SortTiles:
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem, (int(config["TURN"]),))
+
+
+_SELECTION = """{t} keys[KEEP];
+i64 places[KEEP];
+i64 filled = 0;
+for (i64 block = begin; block < end; block += 256) {{
+const i64 block_end = block + 256 < end ? block + 256 : end;
+if (filled == KEEP) {{
+const {t} worst = keys[KEEP - 1];
+i32 found = 0;
+for (i64 {i} = block; {i} < block_end; ++{i}) {{
+{element}found |= BEFORE({value}, worst);
+}}
+if (!found) continue;
+}}
+for (i64 {i} = block; {i} < block_end; ++{i}) {{
+{element}if (filled == KEEP && !BEFORE({value}, keys[KEEP - 1])) continue;
+i64 at = filled < KEEP ? filled++ : KEEP - 1;
+for (; at > 0 && BEFORE({value}, keys[at - 1]); --at) {{
+keys[at] = keys[at - 1];
+places[at] = places[at - 1];
+}}
+keys[at] = {value};
+places[at] = {i};
+}}
+}}
+for (i64 k = 0; k < filled; ++k) {{
+const i64 {i} = part * KEEP + k;
+{stores}}}
+"""
+
+
+class Select:
+    """One piece per group of one thread, which holds the best few so far and skips blocks with none that is better."""
+
+    name = "select"
+
+    def space(self, problem: Problem, limits: Limits) -> Space:
+        return Space({"THREADS": (1,)}) if problem.kind == "select" and serial(limits) else EMPTY
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        return {"THREADS": 1}
+
+    def render(self, problem: Problem, config: Config) -> Source:
+        last, source = len(problem.space) - 1, problem.body[0].src[0]
+        writer = Writer(problem, {axis: f"i{axis}" for axis in range(last + 1)}, {last: f"i{last}"})
+        names: dict[int, str] = {}
+        once = writer.statements([n for n in toposort([source]) if len(n.shape) <= last], names)
+        element = writer.statements([source], names)
+        stores = "".join(
+            writer.store(k, "places[k]" if root.op == "argsort" else "keys[k]") for k, root in enumerate(problem.body)
+        )
+        parts = "parts" if problem.parts > 1 else "1"
+        text = f"const i64 row = GROUP(0) / {parts}, part = GROUP(0) % {parts};\n"
+        text += f"const i64 chunk = (n{last} + {parts} - 1) / {parts}, begin = part * chunk;\n"
+        text += f"const i64 end = begin + chunk < n{last} ? begin + chunk : n{last};\n"
+        text += unravel("row", range(last)) + bases(problem, {a: f"i{a}" for a in range(last)}) + once
+        text += _SELECTION.format(
+            t=c_type(source.dtype), i=f"i{last}", element=element, value=names[id(source)], stores=stores
+        )
+        defines = (("KEEP", f"((i64){abs(problem.body[0].arg)})"), work(problem))
+        body = f"{_order(problem)}KERNEL {{\n{text}}}\n"
+        return Source(entry_name(self.name, problem), parameters(problem), body, defines, (1, 1, 1), filename="sort.c")
+
+    def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
+        return (prod(problem.space[:-1]) * problem.parts, 1, 1)
+
+    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
+        return values(problem)
 
 
 _MERGE = """const i64 spans = ({have} + 2 * {width} - 1) / (2 * {width});

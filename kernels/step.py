@@ -9,10 +9,12 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, row_major
 from tilewright.kernels.problem import Operand, Problem
-from tilewright.kernels.sort import tile_of
+from tilewright.kernels.sort import MOST_SELECTED, tile_of
+from tilewright.kernels.space import serial
 
 PART_GROUPS = 16  # groups per compute unit that keep a long row's units evenly busy
 PART_SCAN, PART_COLUMN = 1 << 14, 64  # a shorter piece costs more to start than to do
+PART_SELECT = 256  # times as long as what is selected: most of a shorter piece would be put in order
 COLUMNS = 256  # kept neighbours that one group of columns covers, about
 
 
@@ -59,7 +61,7 @@ def scan_in_parts(step: Step, limits: Limits) -> list[Step]:
 
 
 def sort_steps(step: Step, limits: Limits) -> list[Step]:
-    """Sort tiles, then merge runs until one is left, of which the asked number is kept."""
+    """Sort tiles, or select from pieces, then merge runs until one is left, of which the asked number is kept."""
     problem, (node,) = step.problem, step.problem.body
     kept, have = problem.space[:-1], problem.space[-1]
     descending, keep = node.arg
@@ -75,10 +77,20 @@ def sort_steps(step: Step, limits: Limits) -> list[Step]:
     body: tuple[Node, ...] = (Node(node.op, (key,), arg, problem.space, node.dtype),)
     if have <= width and keep == have:
         return [replace(step, problem=replace(problem, body=body))]
+    if serial(limits) and keep * 2 <= have and keep <= MOST_SELECTED:
+        parts = max(1, min(-(-PART_GROUPS * limits.compute_units // prod(kept)), have // (keep * PART_SELECT)))
+        kind, arg, width = "select", -keep if descending else keep, keep
+    else:
+        kind, parts = "sort", 1
+    body = (Node(node.op, (key,), arg, problem.space, node.dtype),)
+    if kind == "select" and parts == 1:
+        return [replace(step, problem=replace(problem, kind=kind, body=body))]
     if node.op == "argsort":
         body = (Node("sort", (key,), arg, problem.space, key.dtype), *body)
+    first = replace(problem, kind=kind, body=body, parts=parts)
+    have = first.stored
     outputs, nodes = stored(have, body)
-    steps = [Step(replace(problem, outputs=outputs, body=body), step.inputs, nodes, step.scalars)]
+    steps = [Step(replace(first, outputs=outputs), step.inputs, nodes, step.scalars)]
     while True:
         merged = min(2 * width, keep)
         left = have // (2 * width) * merged + min(have % (2 * width), merged)

@@ -222,7 +222,7 @@ def _shape(problem: Problem, k: int) -> tuple[int, ...]:
     """Axes over which output `k` varies; the same rule as the oracle's."""
     per_element = problem.kind not in ("reduce", "matmul") and len(problem.body[k].shape) == len(problem.space)
     if problem.kind == "map" or per_element:
-        return problem.space
+        return (*problem.space[:-1], problem.stored)
     return (
         (*problem.space[:-1], problem.parts) if problem.kind == "reduce" and problem.parts > 1 else problem.space[:-1]
     )
