@@ -11,12 +11,12 @@ from __future__ import annotations
 from math import prod
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import (
     Writer,
     bases,
-    c_type,
-    combine_macro,
+    combiner,
     entry_name,
     parameters,
     start,
@@ -45,7 +45,7 @@ class ScanRows:
     name = "scan"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "scan" or _columnar(problem):
+        if problem.kind != "scan" or limits.language.name != C.name or _columnar(problem):
             return EMPTY
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
@@ -65,13 +65,13 @@ class ScanRows:
         threads = next((t for t in _group_threads(limits) if t * 4 >= problem.space[-1]), _group_threads(limits)[-1])
         return {"THREADS": min(threads, 256), "PER_THREAD": 4, "ROWS": 1}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads, per_thread = int(config["THREADS"]), int(config["PER_THREAD"])
         text = _ScanText(problem)
         walk = text.alone() if threads == 1 else text.together()
         body = f"{text.macros()}KERNEL {{\n{text.shared() if threads > 1 else ''}{text.rows(walk, threads)}}}\n"
         defines = (("THREADS", threads), ("PER_THREAD", per_thread), ("BLOCK", f"((i64){BLOCK})"), work(problem))
-        listed = parameters(problem, ("turn",))
+        listed = parameters(problem, C, ("turn",))
         return Source(entry_name("scan", problem), listed, body, defines, (threads, 1, 1), filename="scan.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -87,7 +87,12 @@ class ScanColumns:
     name = "scan_columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "scan" or len(problem.space) < 2 or not (_columnar(problem) or _short(problem, limits)):
+        if (
+            problem.kind != "scan"
+            or limits.language.name != C.name
+            or len(problem.space) < 2
+            or not (_columnar(problem) or _short(problem, limits))
+        ):
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TILE": (16, 32, 64, 128, 256, 512, 1024, 2048)})
@@ -105,12 +110,12 @@ class ScanColumns:
         threads = min(128, _group_threads(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads = int(config["THREADS"])
         text = _ScanText(problem, column=len(problem.space) - 2)
         body = f"{text.macros()}KERNEL {{\n{text.columns()}}}\n"
         defines = (("TILE", int(config["TILE"])), ("THREADS", threads), work(problem))
-        listed = parameters(problem)
+        listed = parameters(problem, C)
         return Source(entry_name("scan_columns", problem), listed, body, defines, (threads, 1, 1), filename="scan.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -203,12 +208,12 @@ class _ScanText:
         self.last = self.rank - 1
         self.column = column
         self.node = problem.body[0]
-        self.t = c_type(self.node.dtype)
-        self.neutral = start(self.node.arg, self.node.dtype)
-        self.macro, self._definition = combine_macro(self.node.arg, self.node.dtype)
+        self.t = C.type(self.node.dtype)
+        self.neutral = start(C, self.node.arg, self.node.dtype)
+        self.macro, self._definition = combiner(C, self.node.arg, self.node.dtype)
         axes = {axis: f"i{axis}" for axis in range(self.rank)}
         inner = {axis: f"i{axis}" for axis in (column, self.last) if axis is not None}
-        self.writer = Writer(problem, axes, inner)
+        self.writer = Writer(problem, C, axes, inner)
 
     def macros(self) -> str:
         declared = f"DECLARE_REDUCTION({self.node.arg}_{self.t}, {self.t}, {self.macro}, {self.neutral})\n"
@@ -261,7 +266,7 @@ class _ScanText:
         rows = " * ".join([f"n{axis}" for axis in range(self.last)] + (["parts"] if split else [])) or "1"
         text = f"const i64 rows = {rows}, stop = (GROUP(0) + 1) * turn < rows ? (GROUP(0) + 1) * turn : rows;\n"
         text += f"for (i64 item = GROUP(0) * turn; item < stop; ++item) {{\n{self._bounds()}"
-        text += unravel("row", range(self.last)) + bases(self.problem, {a: f"i{a}" for a in range(self.last)})
+        text += unravel(C, "row", range(self.last)) + bases(self.problem, C, {a: f"i{a}" for a in range(self.last)})
         text += f"{self.t} carry = {self.neutral};\n"
         if split:
             text += "for (i64 p = LOCAL(0); p < part; p += LOCAL_SIZE(0)) "
@@ -277,7 +282,7 @@ class _ScanText:
         text = f"const i64 tiles = (n{column} + TILE - 1) / TILE, item = GROUP(0) / tiles;\n{self._bounds()}"
         text += f"const i64 first = GROUP(0) % tiles * TILE, behind = first + TILE < n{column} ? first + TILE "
         text += f": n{column};\n"
-        text += unravel("row", range(column)) + bases(self.problem, {a: f"i{a}" for a in range(column)})
+        text += unravel(C, "row", range(column)) + bases(self.problem, C, {a: f"i{a}" for a in range(column)})
         across = f"FOR_EACH(i{column}, first, behind)"
         text += f"{self.t} sums[TILE / THREADS];\n{across} {slot} = {self.neutral};\n"
         if self.problem.parts > 1:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from math import prod
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import Writer, address, bases, c_type, entry_name, parameters, unravel, values, work
+from tilewright.kernels.emit import Writer, address, bases, entry_name, parameters, unravel, values, work
 from tilewright.kernels.node import toposort
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
@@ -92,7 +93,7 @@ class SortTiles:
     name = "sort_tiles"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "sort":
+        if problem.kind != "sort" or limits.language.name != C.name:
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TURN": (1, 16, 64, 256)})
@@ -104,11 +105,11 @@ class SortTiles:
         tile = abs(problem.body[0].arg)
         return {"THREADS": next((t for t in _threads(limits) if t * 4 >= tile), _threads(limits)[-1]), "TURN": 1}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last, node = len(problem.space) - 1, problem.body[0]
-        t, source = c_type(node.src[0].dtype), node.src[0]
+        t, source = C.type(node.src[0].dtype), node.src[0]
         axes = {axis: f"i{axis}" for axis in range(last + 1)}
-        writer = Writer(problem, axes, {last: f"i{last}"})
+        writer = Writer(problem, C, axes, {last: f"i{last}"})
         names: dict[int, str] = {}
         once = writer.statements([n for n in toposort([source]) if len(n.shape) <= last], names)
         element = writer.statements([source], names)
@@ -120,7 +121,7 @@ class SortTiles:
         text += "for (i64 item = GROUP(0) * turn; item < stop; ++item) {\n"
         text += "const i64 row = item / tiles, base = (item - row * tiles) * TILE;\n"
         text += f"const i64 count = base + TILE < n{last} ? TILE : n{last} - base;\n"
-        text += unravel("row", range(last)) + bases(problem, {a: f"i{a}" for a in range(last)}) + once
+        text += unravel(C, "row", range(last)) + bases(problem, C, {a: f"i{a}" for a in range(last)}) + once
         text += (_BITONIC if network else _INSERTION).format(**pieces)
         stores = "".join(
             writer.store(k, "base + places[k]" if root.op == "argsort" else "keys[k]")
@@ -129,7 +130,7 @@ class SortTiles:
         text += f"FOR_EACH(k, 0, count) {{\nconst i64 i{last} = base + k;\n{stores}}}\n}}\n"
         defines = (("TILE", f"((i64){abs(node.arg)})"), work(problem))
         body = f"{_order(problem)}KERNEL {{\n{shared}{text}}}\n"
-        listed = parameters(problem, ("turn",))
+        listed = parameters(problem, C, ("turn",))
         group = (int(config["THREADS"]), 1, 1)
         return Source(entry_name(self.name, problem), listed, body, defines, group, filename="sort.c")
 
@@ -179,14 +180,15 @@ class Select:
     name = "select"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        return Space({"THREADS": (1,)}) if problem.kind == "select" and serial(limits) else EMPTY
+        applies = problem.kind == "select" and serial(limits) and limits.language.name == C.name
+        return Space({"THREADS": (1,)}) if applies else EMPTY
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         return {"THREADS": 1}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last, source = len(problem.space) - 1, problem.body[0].src[0]
-        writer = Writer(problem, {axis: f"i{axis}" for axis in range(last + 1)}, {last: f"i{last}"})
+        writer = Writer(problem, C, {axis: f"i{axis}" for axis in range(last + 1)}, {last: f"i{last}"})
         names: dict[int, str] = {}
         once = writer.statements([n for n in toposort([source]) if len(n.shape) <= last], names)
         element = writer.statements([source], names)
@@ -197,13 +199,15 @@ class Select:
         text = f"const i64 row = GROUP(0) / {parts}, part = GROUP(0) % {parts};\n"
         text += f"const i64 chunk = (n{last} + {parts} - 1) / {parts}, begin = part * chunk;\n"
         text += f"const i64 end = begin + chunk < n{last} ? begin + chunk : n{last};\n"
-        text += unravel("row", range(last)) + bases(problem, {a: f"i{a}" for a in range(last)}) + once
+        text += unravel(C, "row", range(last)) + bases(problem, C, {a: f"i{a}" for a in range(last)}) + once
         text += _SELECTION.format(
-            t=c_type(source.dtype), i=f"i{last}", element=element, value=names[id(source)], stores=stores
+            t=C.type(source.dtype), i=f"i{last}", element=element, value=names[id(source)], stores=stores
         )
         defines = (("KEEP", f"((i64){abs(problem.body[0].arg)})"), work(problem))
         body = f"{_order(problem)}KERNEL {{\n{text}}}\n"
-        return Source(entry_name(self.name, problem), parameters(problem), body, defines, (1, 1, 1), filename="sort.c")
+        return Source(
+            entry_name(self.name, problem), parameters(problem, C), body, defines, (1, 1, 1), filename="sort.c"
+        )
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         return (prod(problem.space[:-1]) * problem.parts, 1, 1)
@@ -253,7 +257,7 @@ class Merge:
     name = "merge"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "merge":
+        if problem.kind != "merge" or limits.language.name != C.name:
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "SHARE": (256, 1024, 4096, 16384)})
@@ -265,14 +269,14 @@ class Merge:
             return {"THREADS": 1, "SHARE": 4096}
         return {"THREADS": min(128, _threads(limits)[-1]), "SHARE": 8}
 
-    def render(self, problem: Problem, config: Config) -> Source:
+    def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last = len(problem.space) - 1
         keys = problem.body[0].src[0]
-        writer = Writer(problem, {axis: f"i{axis}" for axis in range(last + 1)}, {last: f"i{last}"})
+        writer = Writer(problem, C, {axis: f"i{axis}" for axis in range(last + 1)}, {last: f"i{last}"})
         width, keep, have = (f"c{s.arg}" for s in problem.body[0].src[-3:])
         bound = {
-            "t": c_type(keys.dtype), "i": f"i{last}", "width": width, "keep": keep, "have": have,
-            "bases": unravel("row", range(last)) + bases(problem, {a: f"i{a}" for a in range(last)}),
+            "t": C.type(keys.dtype), "i": f"i{last}", "width": width, "keep": keep, "have": have,
+            "bases": unravel(C, "row", range(last)) + bases(problem, C, {a: f"i{a}" for a in range(last)}),
         }  # fmt: skip
         for side, held in (("a", "left"), ("b", "right")):
             bound[f"key_{side}"] = _element(problem, keys.arg, last, side)
@@ -284,7 +288,7 @@ class Merge:
         defines = (("SHARE", f"((i64){config['SHARE']})"), work(problem))
         body = f"{_order(problem)}KERNEL {{\n{text}}}\n"
         group = (int(config["THREADS"]), 1, 1)
-        return Source(entry_name(self.name, problem), parameters(problem), body, defines, group, filename="merge.c")
+        return Source(entry_name(self.name, problem), parameters(problem, C), body, defines, group, filename="merge.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
