@@ -14,6 +14,8 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     FOR_EACH(i, begin, end)   loop of i64 i, split over the group's threads along axis 0; iterations are independent
     FOR_REDUCE(i, begin, end, R, acc)   the same, combining the f32/f64/integer variable `acc` with reduction R
     DECLARE_REDUCTION(R, type, COMBINE, start)   at file scope, before FOR_REDUCE uses R; COMBINE(a, b) is a macro
+    FOR_SCAN(i, begin, end, R, acc)   by one thread, in order: a block that combines into `acc`, SCANNED(acc), and a
+                              block that sees what `acc` is so far; they share no variable but `acc` and i
     GROUP_REDUCE(type, COMBINE, acc, name)   afterwards every thread holds the group's combined `acc`;
                               LOCAL_SIZE(0) must be a power of two; `name` is a SHARED array of LOCAL_SIZE(0) elements
     LOAD(T, p, i) STORE(T, p, i, v)   T a storage type; values are in the compute type (f32 for f16 and bf16)

@@ -5,6 +5,8 @@
 #define FOR_EACH(i, begin, end) for (i64 i = (begin) + LOCAL(0); i < (end); i += LOCAL_SIZE(0))
 #define FOR_REDUCE(i, begin, end, R, acc) FOR_EACH(i, begin, end)
 #define DECLARE_REDUCTION(R, type, COMBINE, start)
+#define FOR_SCAN(i, begin, end, R, acc) for (i64 i = (begin); i < (end); ++i)
+#define SCANNED(acc)
 /* The first barrier lets readers of an earlier use of `name` finish. */
 #define GROUP_REDUCE(type, COMBINE, acc, name) \
     do { \

@@ -32,6 +32,8 @@ typedef u16 bf16;
 #define FOR_REDUCE(i, begin, end, R, acc) PRAGMA(omp simd reduction(R : acc)) for (i64 i = (begin); i < (end); i++)
 #define DECLARE_REDUCTION(R, type, COMBINE, start) \
     PRAGMA(omp declare reduction(R : type : omp_out = COMBINE(omp_out, omp_in)) initializer(omp_priv = start))
+#define FOR_SCAN(i, begin, end, R, acc) PRAGMA(omp simd reduction(inscan, R : acc)) for (i64 i = (begin); i < (end); i++)
+#define SCANNED(acc) PRAGMA(omp scan inclusive(acc))
 #define GROUP_REDUCE(type, COMBINE, acc, name) ((void)0)
 #ifdef __clang__
 #define UNROLL PRAGMA(unroll)

@@ -29,7 +29,7 @@ CONTAINERS = (tuple, list, dict)
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that does the same with one replay per call. Arguments and results: arrays, and nests of them in
-    tuples, lists and dicts; every other argument must be hashable and is part of the signature.
+    tuples (named ones too), lists and dicts; every other argument must be hashable and is part of the signature.
 
     Writing into an argument inside the function writes into the caller's array. Raises TracedValueError where the
     function needs an array's value (bool(), float(), a mask, an operation that the host must do).
@@ -81,7 +81,7 @@ def _signature(value: Any, arrays: list[Array]) -> Any:
         arrays.append(value)
         cell = value._cell.value
         return (cell.shape, cell.dtype, value._view)
-    if kind is tuple or kind is list:
+    if kind is tuple or kind is list or hasattr(kind, "_fields"):
         return (kind, *[_signature(item, arrays) for item in value])
     if kind is dict:
         return (dict, *[(name, _signature(item, arrays)) for name, item in value.items()])
@@ -102,6 +102,8 @@ def _map(value: Any, change: Callable[[Array], Any]) -> Any:
         return change(value)
     if isinstance(value, dict):
         return {name: _map(item, change) for name, item in value.items()}
+    if hasattr(type(value), "_fields"):  # a NamedTuple
+        return type(value)(*[_map(item, change) for item in value])
     if type(value) in CONTAINERS:
         return type(value)(_map(item, change) for item in value)
     return value

@@ -24,6 +24,7 @@ _NAMES = {
     "raw": "tune_kernel",
     "contraction": "einsum",
     "native": "register",
+    "searching": "top_k",
 }
 LATE: dict[str, str] = {name: module for module, names in _NAMES.items() for name in names.split()}
 LATE["random"] = LATE["nn"] = LATE["bfloat16"] = ""  # modules, and what a package of its own brings

@@ -1,8 +1,9 @@
-"""Searching, sorting and sets: all but `take` are done by NumPy on the host, and counted as fallbacks."""
+"""Searching, sorting and sets. What no kernel does, NumPy does on the host, and it is counted as a fallback."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tilewright import elementwise as ew
 from tilewright import statistical as st
 from tilewright.array import Array, wrap
+from tilewright.dtypes import KINDS
 from tilewright.elementwise import device_of, node_of, one
 from tilewright.kernels.node import Node
 from tilewright.manipulation import axis_of, expand_dims, reshape
@@ -39,6 +41,13 @@ class UniqueInverse(NamedTuple):
 
     values: Array
     inverse_indices: Array
+
+
+class TopK(NamedTuple):
+    """What `top_k` returns."""
+
+    values: Array
+    indices: Array
 
 
 def on_host(name: str, function: Callable[..., Any], *arrays: Any) -> Any:
@@ -97,23 +106,58 @@ def _descending(data: Any, along: int, stable: bool) -> Any:
     return data.shape[along] - 1 - order
 
 
+def _merges(x: Array) -> bool:
+    """Whether our kernels sort `x`: they do where there are groups of threads, for what is ordered.
+
+    NumPy's sort is the cpu's library: it uses vectors within a thread, several times as fast as merging.
+    """
+    return x._device.limits.threads_per_group > 1 and KINDS[x._cell.value.dtype] != "c"
+
+
+def _sorted(x: Array, op: str, along: int, descending: bool, keep: int | None = None) -> Array:
+    shape = tuple(keep if a == along and keep is not None else extent for a, extent in enumerate(x.shape))
+    node = x.node()
+    arg = (along, bool(descending), shape[along])
+    return wrap(Node(op, (node,), arg, shape, "int64" if op == "argsort" else node.dtype), x._device)
+
+
 def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
-    """The order that sorts `x` along `axis`."""
+    """The order that sorts `x` along `axis`; NaN counts as larger than all numbers. On the cpu NumPy's."""
     along = axis_of(axis, one(x, "argsort").ndim, "argsort")
+    if _merges(x):
+        return _sorted(x, "argsort", along, descending)
     if descending:
         return on_host("argsort", lambda d: _descending(d, along, stable), x)
     return on_host("argsort", lambda d: np.argsort(d, axis=along, stable=stable), x)
 
 
 def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
-    """`x` sorted along `axis`."""
+    """`x` sorted along `axis`; NaN counts as larger than all numbers. On the cpu NumPy's."""
     along = axis_of(axis, one(x, "sort").ndim, "sort")
+    if _merges(x):
+        return _sorted(x, "sort", along, descending)
 
     def ordered(data: Any) -> Any:
         result = np.sort(data, axis=along, stable=stable)
         return np.flip(result, axis=along) if descending else result
 
     return on_host("sort", ordered, x)
+
+
+def top_k(x: Array, k: int, /, *, axis: int = -1, largest: bool = True) -> TopK:
+    """The `k` largest elements along `axis`, or the smallest, in order from the most extreme on, and where they are.
+
+    Equal elements come in the order of their places; NaN counts as larger than all numbers. Raises ValueError for a `k`
+    that is negative or more than there are, TypeError for complex numbers.
+    """
+    along = axis_of(axis, one(x, "top_k").ndim, "top_k")
+    if KINDS[x._cell.value.dtype] == "c":
+        raise TypeError("top_k: complex numbers have no order; take real() or abs() first")
+    count = index(k)
+    if not 0 <= count <= x.shape[along]:
+        raise ValueError(f"top_k: k must be between 0 and the {x.shape[along]} elements along axis {axis}, not {k}")
+    places = _sorted(x, "argsort", along, largest, count)
+    return TopK(take_along_axis(x, places, axis=along), places)
 
 
 def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Array:

@@ -11,6 +11,8 @@ from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
+from tilewright.kernels.scan import ScanColumns, ScanRows
+from tilewright.kernels.sort import Merge, Select, SortTiles
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Blocks(), Map()),
@@ -18,6 +20,10 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "row": (Rows(),),
     "attention": (AttentionCpu(), AttentionTile()),
     "conv": (ConvDirect(), ConvCpu(), ConvTile()),
+    "scan": (ScanColumns(), ScanRows()),
+    "sort": (SortTiles(),),
+    "select": (Select(),),
+    "merge": (Merge(),),
     "matmul": (MatmulDot(), MatmulCpu(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""

@@ -12,7 +12,6 @@ from math import prod
 from tilewright.backends.dtypes import DTYPES
 from tilewright.kernels.node import Node, row_major
 from tilewright.kernels.problem import Operand, Problem
-from tilewright.kernels.products import PRODUCTS
 
 _BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}  # what is only moved needs no other dtypes
 
@@ -38,8 +37,8 @@ class Pieces:
 
 
 def apart(problem: Problem) -> Pieces | None:
-    """`problem` in pieces; None for sums of products or a reduction in parts, and for what is one op as it is."""
-    if problem.kind in PRODUCTS or problem.parts > 1:
+    """`problem` in pieces; None for other kinds, for a reduction in parts, and for what is one op as it is."""
+    if problem.kind not in ("map", "reduce", "row") or problem.parts > 1:
         return None
     cutter = _Cutter(problem)
     for k, root in enumerate(problem.body):

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from math import prod
 
 from tilewright.backends.protocol import Limits
-from tilewright.kernels.lower import Group, Step, finish
+from tilewright.kernels.lower import Group, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
+from tilewright.kernels.step import Step
 
+WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 48  # a longer body spills registers on every device that we know
 MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included; WebGPU few buffers
@@ -62,6 +64,9 @@ class _Fusion:
                 self._read(group, [(value, whole(group.space))])
             return group
         group = Group(node, node, "map", node.shape, whole(node.shape))
+        if node.op in WHOLE_ROWS:
+            self._rows(node, group)
+            return group
         joined = self._joined(node, group, group.target)
         assert joined is not None, f"a group can always hold its own root: {node!r}"
         self._commit(node, group, group.target, joined)
@@ -69,6 +74,12 @@ class _Fusion:
 
     def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
+        if node.op in WHOLE_ROWS:
+            group = waiting[0][0]
+            if len(waiting) > 1 or group.root.op != "write" or group.value is not node:
+                return False
+            self._rows(node, group)
+            return True
         places = list(dict.fromkeys((group, group.widen(view)) for group, view in waiting))
         source = node.src[0].op if node.op in ("view", "cast", "complex") else node.op
         free = node.op == "view" or source in LEAVES  # costs nothing to have twice
@@ -138,7 +149,7 @@ class _Fusion:
         kept, outer = group.space, view
         if extent == 0:
             return _Joined(group.kind, group.space, [])  # its neutral element
-        if group.kind in PRODUCTS:
+        if group.kind in PRODUCTS or group.kind in ("scan", "sort"):
             return None
         row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
         if group.kind != "map" and not row:
@@ -159,6 +170,18 @@ class _Fusion:
         space = (*kept, extent)
         kind = "reduce" if group.kind == "map" else group.kind
         return _Joined(kind, space, [(source, View(space, (*inner.strides, steps[axis]), inner.offset))])
+
+    def _rows(self, node: Node, group: Group) -> None:
+        """Make a scan or sort of `group`, which holds nothing but its value `node` yet: its axis becomes the last."""
+        (source,) = node.src
+        group.kind, axis = ("scan", node.arg[1]) if node.op == "scan" else ("sort", node.arg[0])
+        order = (*(a for a in range(len(node.shape)) if a != axis), axis)
+        group.space = tuple(source.shape[a] for a in order)
+        group.target = View(group.space, tuple(group.target.strides[a] for a in order), group.target.offset)
+        steps = row_major(source.shape)
+        reads = [(source, View(group.space, tuple(steps[a] for a in order)))]
+        group.inlined[id(node), whole(group.space)] = (node, reads)
+        self._read(group, reads)
 
     def _product(self, node: Node, group: Group, view: View) -> _Joined | None:
         """The group takes on the node's shape, of which its own is a reshape, and the axes that are summed over."""

@@ -12,12 +12,12 @@ from tilewright.backends.kit import broken
 from tilewright.backends.protocol import Device
 from tilewright.kernels import kernels_for
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node, View
 from tilewright.kernels.oracle import reference, window
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.ready import program_of
 from tilewright.kernels.space import Config
+from tilewright.kernels.step import Step
 
 Array = np.ndarray[Any, Any]
 CANARY_NBYTES = 64
@@ -127,7 +127,7 @@ def _compare(
 ) -> None:  # fmt: skip
     operand = problem.outputs[k]
     strides = operand.strides[: wanted.ndim]
-    if problem.parts > 1:
+    if problem.kind == "reduce" and problem.parts > 1:
         strides = (*operand.strides[: wanted.ndim - 1], 1)
     view = View(wanted.shape, strides, operand.offset)
     touched = np.zeros(got.size, bool)

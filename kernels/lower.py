@@ -10,26 +10,10 @@ from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, View, row_major, toposort, whole
 from tilewright.kernels.problem import SUMMED, Operand, Problem
 from tilewright.kernels.products import PRODUCTS, respaced
+from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step, scan_in_parts, sort_steps
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
-PART_GROUPS = 16  # groups per compute unit that keep a long reduction's units evenly busy
-PART_ROW, PART_COLUMN = 4096, 64  # a shorter piece costs more to start than to reduce
-COLUMNS = 256  # kept neighbours that one group of a column reduction covers, about
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One problem, with the nodes whose buffers it reads and writes, in the problem's operand order.
-
-    `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
-    `takeover`: the problem copies something that nobody else reads, so its buffer may become the output's as it is.
-    """
-
-    problem: Problem
-    inputs: tuple[Node, ...]
-    outputs: tuple[Node, ...]
-    scalars: tuple[Node | None, ...] = ()
-    takeover: bool = False
+PART_ROW = 4096  # a shorter piece costs more to start than to reduce
 
 
 @dataclass(eq=False, slots=True)
@@ -106,7 +90,8 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
-    steps.extend(_in_parts(step, limits))
+    several = {"scan": scan_in_parts, "sort": sort_steps}.get(kind, _in_parts)
+    steps.extend(several(step, limits))
     return steps
 
 
@@ -121,7 +106,7 @@ class _Body:
         self.constants: list[Node | None] = []
         self._loads: dict[tuple[int, View | None], int] = {}
         self._made: dict[tuple[int, View], Node] = {}
-        fixed = {"map": 0, "reduce": 1, "matmul": 3, "attention": 4, "conv": 7}[group.kind]  # they keep their meaning
+        fixed = {"map": 0, "matmul": 3, "attention": 4, "conv": 7}.get(group.kind, 1)  # they keep their meaning
         split = len(group.space) - fixed
         self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
         self.axes += [(axis,) for axis in range(split, len(group.space))]
@@ -166,6 +151,8 @@ class _Body:
                 return self._scalar(node.dtype, NEUTRAL[node.arg[0]] if node.op == "reduce" else 0, None)
             return self._sum(node, tuple(self.expression(*read) for read in reads))
         src = tuple(self.expression(*read) for read in reads)
+        if self.group.kind in ("scan", "sort") and node is self.group.value:
+            return Node(node.op, src, node.arg[0] if node.op == "scan" else node.arg[1:], self.space, node.dtype)
         shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
         if node.op == "gather":
             return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)

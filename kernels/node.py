@@ -8,6 +8,9 @@ Ops beside those of the op table:
     cast      src to dtype
     view      arg a View over the C-contiguous src: slices, transposes, reshapes and broadcasts
     reduce    arg (reduction name, axis): one axis, removed from the shape
+    scan      arg (reduction name, axis): that reduction of all elements up to each along one axis; the shape stays
+    sort      arg (axis, descending, keep): in order along one axis; the first `keep` elements of each line, stable
+    argsort   the same arg: where those elements are, as int64
     matmul, attention, conv    sums of products, see products.py
     gather    src (table, indices): table flattened to 1-d, indices int64 of any shape, result of that shape
     write     src (old, value): old with the elements of the View arg replaced by value (shape of the view)

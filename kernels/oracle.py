@@ -43,6 +43,14 @@ def _node(node: Node, source: list[Array]) -> Array:
     if node.op == "reduce":
         name, axis = node.arg
         return reduced(name, source[0], axis, dtype)
+    if node.op == "scan":
+        name, axis = node.arg
+        return _scan(name, source[0], axis, dtype)
+    if node.op in ("sort", "argsort"):
+        axis, descending, keep = node.arg
+        moved = np.moveaxis(source[0], axis, -1)
+        places = ordered(moved, max(moved.shape[-1], 1), descending)[..., :keep]
+        return np.moveaxis(places if node.op == "argsort" else np.take_along_axis(moved, places, -1), -1, axis)
     if node.op == "matmul":
         return np.matmul(_wide(source[0]), _wide(source[1])).astype(dtype)
     if node.op in PRODUCTS:
@@ -68,6 +76,12 @@ def reduced(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
         if x.size == 0 and name in ("max", "min"):
             return np.full([e for a, e in enumerate(x.shape) if a != axis], -np.inf if name == "max" else np.inf, dtype)
         return np.asarray(REDUCTIONS[name].oracle(_wide(x), axis=axis)).astype(dtype, copy=False)
+
+
+def _scan(name: str, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    combine: Any = OPS[REDUCTIONS[name].combine].oracle
+    with np.errstate(all="ignore"):
+        return np.asarray(combine.accumulate(_wide(x), axis=axis)).astype(dtype, copy=False)
 
 
 def _apply(op: str, dtype: np.dtype[Any], source: list[Array]) -> Array:
@@ -114,6 +128,10 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
             value = _partial(problem, node.arg, np.broadcast_to(lift(source[0], node.src[0], space), space), dtype)
         elif node.op in PRODUCTS:
             value = product(node, source, space).astype(dtype, copy=False)
+        elif node.op == "scan":
+            value = _scanned(problem, node, np.broadcast_to(lift(source[0], node.src[0], space), space), inputs, dtype)
+        elif node.op in ("sort", "argsort"):
+            value = _sorted(problem, node, source, inputs).astype(dtype)
         elif node.op == "dot":
             value = _dot(problem, node, source).astype(dtype, copy=False)
         else:
@@ -164,6 +182,60 @@ def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Arr
     chunk = -(-problem.space[-1] // problem.parts)
     pieces = [x[..., p * chunk : (p + 1) * chunk] for p in range(problem.parts)]
     return np.stack([reduced(name, piece, piece.ndim - 1, dtype) for piece in pieces], axis=-1)
+
+
+def _scanned(problem: Problem, node: Node, x: Array, inputs: Sequence[Array], dtype: np.dtype[Any]) -> Array:
+    """A row's scan; in parts, each behind the totals of the parts before it, which an input holds."""
+    if problem.parts == 1:
+        return _scan(node.arg, x, x.ndim - 1, dtype)
+    combine, operand = OPS[REDUCTIONS[node.arg].combine].oracle, problem.inputs[node.src[1].arg]
+    view = View((*problem.space[:-1], problem.parts), (*operand.strides[:-1], 1), operand.offset)
+    before = _scan(node.arg, window(inputs[node.src[1].arg], view).astype(dtype), x.ndim - 1, dtype)
+    chunk = -(-problem.space[-1] // problem.parts)
+    pieces = [_scan(node.arg, x[..., p : p + chunk], x.ndim - 1, dtype) for p in range(0, problem.space[-1], chunk)]
+    return np.concatenate([pieces[0], *(combine(before[..., [p]], y) for p, y in enumerate(pieces[1:]))], axis=-1)
+
+
+def merge_sizes(problem: Problem) -> tuple[int, int, int]:
+    """width, keep and have of a merge: see Problem."""
+    width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
+    return width, keep, have
+
+
+def ordered(x: Array, run: int, descending: bool) -> Array:
+    """The places along the last axis that put each run of so many neighbours in order; equal ones stay as they are."""
+    size, x = x.shape[-1], _wide(x)
+    found = []
+    for begin, end, length in ((0, size // run * run, run), (size // run * run, size, size % run)):
+        if begin < end:
+            runs = x[..., begin:end].reshape(*x.shape[:-1], -1, length)
+            if descending:
+                places = length - 1 - np.flip(np.argsort(np.flip(runs, -1), axis=-1, stable=True), -1)
+            else:
+                places = np.argsort(runs, axis=-1, stable=True)
+            places = places + np.arange(begin, end, length)[:, None]
+            found.append(places.reshape(*x.shape[:-1], end - begin))
+    return np.concatenate(found, axis=-1)
+
+
+def held(problem: Problem, node: Node, inputs: Sequence[Array], have: int) -> Array:
+    """All that an input of a merge holds along the last axis, which is more than the space has."""
+    operand = problem.inputs[node.arg]
+    return window(inputs[node.arg], View((*problem.space[:-1], have), operand.strides, operand.offset))
+
+
+def _sorted(problem: Problem, node: Node, source: list[Array], inputs: Sequence[Array]) -> Array:
+    descending = node.arg < 0
+    if problem.kind != "merge":
+        keys = np.broadcast_to(lift(source[0], node.src[0], problem.space), problem.space)
+        extent, run, keep = problem.space[-1], abs(node.arg), abs(node.arg)
+        run = run if problem.kind == "sort" else -(-extent // problem.parts)
+        places = ordered(keys, run, descending)[..., np.arange(extent) % run < keep]
+        return places if node.op == "argsort" else np.take_along_axis(keys, places, -1)
+    width, keep, have = merge_sizes(problem)
+    places = ordered(held(problem, node.src[0], inputs, have), 2 * width, descending)
+    data = held(problem, node.src[-4], inputs, have)  # the places of an argsort, else the keys
+    return np.take_along_axis(data, places, -1)[..., np.arange(have) % (2 * width) < keep]
 
 
 def _store(problem: Problem, k: int, value: Array) -> Array:

@@ -15,8 +15,13 @@ from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.space import Config, Space
 
-SUMMED: dict[str, int] = {"map": 0, "reduce": 1, "row": 1, "matmul": 1, "attention": 2, "conv": 3}
+SUMMED: dict[str, int] = {
+    "map": 0, "reduce": 1, "row": 1, "matmul": 1, "attention": 2, "conv": 3,
+    "scan": 1, "sort": 1, "select": 1, "merge": 1, "raw": 0,
+}  # fmt: skip
 """How many trailing axes of its space a kind sums over; what has no strides there is computed once for them all."""
+SUMS = frozenset(("reduce", "matmul", "attention", "conv"))
+"""Kinds of which nothing is stored for the elements of those axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,24 @@ class Problem:
     kind "map":    outputs[k][index] = body[k](index)
     kind "reduce": the last axis of the space is reduced; every output has stride 0 there
     kind "row":    as reduce, but some outputs are stored for every element of the last axis
+    kind "scan":   as row; body is one "scan" node (arg: reduction name), stored for every element of the last axis
+    kind "sort":   each tile of the last axis in order: body holds "sort" and "argsort" nodes (arg: the tile's length,
+                   negative where the order is descending; src: the key), one per output
+    kind "select": of each of `parts` pieces of the last axis the first few in order, side by side along the outputs'
+                   last axis; such nodes again, but arg is how many
+    kind "merge":  such nodes with src (keys, [places for "argsort",] width, keep, have): of the `have` elements that
+                   the inputs hold along the last axis runs of `width` are in order; the first `keep` of each merged
+                   pair are stored one behind the other along the last axis
     kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
     kinds "attention" and "conv": space and node as in products.py, the node's name being the kind's
-    `parts` (reduce only): the last axis is cut into so many pieces and outputs have one more element axis, of that
-    extent and stride 1, for the partial results.
+    `parts` (reduce, scan): the last axis is cut into so many pieces and outputs have one more element axis, of that
+    extent and stride 1, for the partial results. A scan in parts reads such an output of a reduction: the scan node's
+    second source is the load of it.
 
     Body nodes are the op table's, cast, iota (arg: axis of the space), load (arg: index into inputs), gather
-    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name) and dot; every node's
-    shape is the space's where it varies along the axes that are summed over (SUMMED) and without those where not.
+    (arg: index into inputs of the table; src: the index value), reduce (arg: reduction name), scan and dot; every
+    node's shape is the space's where it varies along the axes that are summed over (SUMMED) and without those where
+    not.
     Scalars are run-time values: one binary serves them all.
     """
 
@@ -78,6 +93,15 @@ class Problem:
         )
 
     @cached_property
+    def stored(self) -> int:
+        """The extent of the last axis of what is stored along it: a selection's is shorter than the space's."""
+        extent = self.space[-1]
+        if self.kind != "select":
+            return extent
+        chunk, keep = -(-extent // self.parts), abs(self.body[0].arg)
+        return extent // chunk * min(chunk, keep) + min(extent % chunk, keep)
+
+    @cached_property
     def family(self) -> str:
         """A name for the structure: kind, body, dtypes and layout, without sizes. Twelve hexadecimal digits."""
         dtypes = [o.dtype for o in (*self.outputs, *self.inputs)]
@@ -91,9 +115,9 @@ class Problem:
 
     def stored_shape(self, k: int) -> tuple[int, ...]:
         """The axes over which output `k` varies."""
-        per_element = self.kind == "row" and len(self.body[k].shape) == len(self.space)
+        per_element = self.kind not in SUMS and len(self.body[k].shape) == len(self.space)
         if per_element:
-            return self.space
+            return (*self.space[:-1], self.stored)
         kept = self.space[: len(self.space) - SUMMED[self.kind]]
         return (*kept, self.parts) if self.parts > 1 else kept
 
@@ -136,7 +160,8 @@ class Problem:
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
         silent = ("load", "scalar", "cast", "iota", "complex")
-        ops = [row[0] if row[0] != "reduce" else row[1] for row in self.lines[:-1] if row[0] not in silent]
+        rows = [row for row in self.lines[:-1] if row[0] not in silent]
+        ops = [row[1] if row[0] in ("reduce", "scan") else row[0] for row in rows]
         names = [n for n in dict.fromkeys(ops) if n not in ("dot", "conv", "attention")]
         what = " " + ",".join(names) if names else "" if self.kind in ("matmul", "conv", "attention") else " copy"
         if len(what) > 40:

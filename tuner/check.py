@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
-from tilewright.kernels.oracle import reference, window
+from tilewright.kernels.oracle import held, merge_sizes, ordered, reference, window
 from tilewright.kernels.problem import SUMMED, Operand, Problem
 from tilewright.kernels.products import AXES, PRODUCTS
 
@@ -39,9 +39,14 @@ def make_inputs(problem: Problem, seed: int = 0) -> list[Array]:
     Small integers, never 0; what a gather takes as index stays in range, and spreads over the whole table.
     """
     rng = np.random.default_rng(seed)
-    names = {row[0] if row[0] != "reduce" else row[1] for row in problem.lines}
+    names = {row[0] if row[0] not in ("reduce", "scan") else row[1] for row in problem.lines}
     signed = not names & _POSITIVE
     inputs = [_random(rng, o, signed, "prod" in names) for o in problem.inputs]
+    if problem.kind == "merge":
+        width, _, have = merge_sizes(problem)
+        node = problem.body[0]
+        runs = held(problem, node.src[0], inputs, have)
+        runs[...] = np.take_along_axis(runs, ordered(runs, width, node.arg < 0), -1)
     for node in toposort(problem.body):
         if node.op != "gather":
             continue

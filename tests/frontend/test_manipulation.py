@@ -179,6 +179,26 @@ def test_searching_sorting_and_sets(device):
     agree(tw.unique_inverse(x).inverse_indices, np.unique_inverse(a).inverse_indices, device)
 
 
+def test_top_k(device):
+    a = np.array([[3, np.nan, 1, 3], [-0.0, 0.0, -np.inf, 2]], np.float32)
+    x = tw.asarray(a, device=device.name)
+    tw.fallbacks(reset=True)
+    values, indices = tw.top_k(x, 3)
+    agree(indices, np.array([[1, 0, 3], [3, 0, 1]]), device)
+    agree(values, np.array([[np.nan, 3, 3], [2, 0, 0]], np.float32), device)
+    agree(tw.top_k(x, 1, axis=0, largest=False).indices, np.argsort(a, axis=0, kind="stable")[:1], device)
+    agree(tw.jit(lambda x: tw.top_k(x, 3))(x).indices, np.array([[1, 0, 3], [3, 0, 1]]), device)
+    assert tw.top_k(x, 0).values.shape == (2, 0)
+    big = sample((1, 5000))
+    agree(tw.top_k(tw.asarray(big, device=device.name), 40).values, -np.sort(-big)[:, :40], device)
+    assert not tw.fallbacks()
+    for k, error in ((5, ValueError), (-1, ValueError), (1.5, TypeError)):
+        with pytest.raises(error):
+            tw.top_k(x, k)
+    with pytest.raises(TypeError, match="no order"):
+        tw.top_k(tw.zeros((3,), dtype="complex64"), 1)
+
+
 def test_fourier(device):
     a = sample((4, 6))
     x = tw.asarray(a, device=device.name)

@@ -115,7 +115,12 @@ def test_cumulative(device):
     agree(tw.cumulative_sum(x, axis=1), np.cumulative_sum(a, axis=1), device)
     agree(tw.cumulative_sum(x[0], include_initial=True), np.cumulative_sum(a[0], include_initial=True), device)
     agree(tw.cumulative_prod(x[:, :2], axis=-1), np.cumulative_prod(a[:, :2], axis=-1), device)
-    assert tw.fallbacks()["cumulative_sum"].count == 2
+    agree(tw.cumulative_sum(x > 0, axis=0), np.cumulative_sum(a > 0, axis=0), device)
+    agree(tw.cumulative_sum(x, axis=0, dtype="bool"), np.cumulative_sum(a, axis=0, dtype=bool), device)
+    agree(tw.cumulative_prod(x[:0], axis=0, include_initial=True), np.ones((1, 5), np.int64), device)
+    half = tw.full((3000,), 1, dtype="float16", device=device.name)
+    assert tw.cumulative_sum(half)[-1] == 3000  # adding up in float16 would stop at 2048
+    assert not tw.fallbacks()
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)

@@ -10,9 +10,9 @@ import numpy as np
 from tilewright.backends.dtypes import numpy_dtype
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.lower import Step
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.oracle import evaluate, reference, window
+from tilewright.kernels.step import Step
 
 LIMITS = Limits(1, 0, 0, 2, 1, 32, (32768, 524288), 1 << 30, 1 << 30, frozenset(("float32", "float64", "int64")))
 
@@ -106,7 +106,7 @@ def store(target: np.ndarray[Any, Any], problem: Any, operand: Any, result: np.n
     strides = operand.strides
     if result.ndim < len(strides):
         strides = strides[: result.ndim]
-    elif problem.parts > 1:
+    elif problem.kind == "reduce" and problem.parts > 1:
         strides = (*strides[:-1], 1)
     window(target, View(result.shape, strides, operand.offset))[...] = result
 

@@ -12,10 +12,10 @@ from tilewright.backends.cache import load_program
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS, Kernel
-from tilewright.kernels.lower import Step
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
+from tilewright.kernels.step import Step
 
 CANARY = 64  # bytes behind each output that nothing may touch
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 3e-5, "float64": 1e-12}

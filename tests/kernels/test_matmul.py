@@ -16,13 +16,13 @@ from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.language import Language
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
-from tilewright.kernels.lower import Step
 from tilewright.kernels.matmul_block import CHOICES, MatmulBlock
 from tilewright.kernels.matmul_header import template
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
+from tilewright.kernels.step import Step
 
 RNG = np.random.default_rng(23)
 

@@ -13,8 +13,8 @@ from tilewright.backends.dtypes import numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.apart import Pieces, apart
-from tilewright.kernels.lower import Step
 from tilewright.kernels.oracle import reference
+from tilewright.kernels.step import Step
 from tilewright.tuner import patience
 from tilewright.tuner.prepare import prepare_apart
 
