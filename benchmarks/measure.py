@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+SLOW_SECONDS = 1.0  # so long a run is not disturbed by what a warm-up would prevent, which costs as much again
 SAMPLE_SECONDS = 2e-3  # shorter runs are timed several at once: clocks and interrupts cost some microseconds
 SETTLE_SECONDS = 5e-3  # an OpenMP pool spins for a while after its work; every library has its own and they share cores
 BASELINE = "numpy"
@@ -53,6 +54,12 @@ class Outcome:
     nbytes: int = 0
     operations: int = 0
     broken: bool = False  # a contestant of ours failed or was wrong
+    family: str = ""
+    size: str = ""
+    dtype: str = "float32"
+    first: dict[str, float] = field(default_factory=dict)  # seconds of the first run, which compiles
+    launches: dict[str, int] = field(default_factory=dict)  # of our contestants
+    left_out: list[str] = field(default_factory=list)  # peers that have no way, or failed, or were wrong
 
     def median(self, name: str) -> float:
         return statistics.median(self.samples[name])
@@ -64,6 +71,10 @@ class Outcome:
             return 0.0
         low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
         return (high - low) / 2 / self.median(name)
+
+    def rival(self) -> str:
+        """The fastest that is not ours, "" where there is none."""
+        return min((name for name in self.samples if not name.startswith(OURS)), key=self.median, default="")
 
     def ours(self, suffix: str = "") -> list[str]:
         """Our contestants: all of them, or those whose name ends with `suffix`."""
@@ -84,16 +95,20 @@ def race(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float
     """Seconds per run, `rounds` samples for each contestant. Every round has all of them, each time another first,
     so that a machine that gets slower or faster meanwhile does so for all; each sample follows a pause and an untimed
     run, so that nobody pays for the threads or the caches of the one before."""
-    batches = {}
+    batches, slow = {}, {}
     for contestant in contestants:
-        seconds = min(_once(contestant, 1) for _ in range(3))
+        seconds = _once(contestant, 1)
+        if seconds < SLOW_SECONDS:
+            seconds = min(seconds, _once(contestant, 1), _once(contestant, 1))
+        slow[contestant.name] = seconds > SLOW_SECONDS
         batches[contestant.name] = max(1, min(10_000, round(SAMPLE_SECONDS / max(seconds, 1e-9))))
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for number in range(rounds):
         first = number % len(contestants)
         for contestant in (*contestants[first:], *contestants[:first]):
             time.sleep(SETTLE_SECONDS)
-            contestant.run()
+            if not slow[contestant.name]:
+                contestant.run()
             samples[contestant.name].append(_once(contestant, batches[contestant.name]))
     return samples
 
@@ -101,9 +116,8 @@ def race(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float
 def judge(outcome: Outcome, aims: Iterable[Aim]) -> list[Verdict]:
     """One verdict per aim and contestant of ours."""
     verdicts = []
-    others = [name for name in outcome.samples if not name.startswith(OURS)]
     for aim in aims:
-        rival = min(others, key=outcome.median, default="") if aim.rival == "best" else aim.rival
+        rival = outcome.rival() if aim.rival == "best" else aim.rival
         for name in outcome.ours(aim.of):
             if aim.of == "" and "," in name:
                 continue  # a part of the work, such as the kernel alone, is judged only where the aim says so

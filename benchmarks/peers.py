@@ -2,8 +2,8 @@
 
 None but NumPy is required; one that cannot be imported is left out, and the reason is told. Every library gets the
 same number of threads: OMP_NUM_THREADS if that is set, else one for each processor that this process may use. NumPy's
-BLAS is told through threadpoolctl (without it, it takes all processors), torch and numexpr through their own settings;
-tilewright's kernels and XLA go by the processors, OpenCL runtimes by those of the machine.
+BLAS is told through threadpoolctl (without it, it takes all processors), torch, numexpr and numba through their own
+settings; tilewright's kernels and XLA go by the processors, OpenCL runtimes by those of the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tilewright as tw
 from benchmarks.measure import OURS
 from tilewright.backends.registry import get_device
 
-NAMES = ("torch", "torch.compile", "jax", "numexpr")
+NAMES = ("torch", "torch.compile", "jax", "numexpr", "numba")
 
 
 def _same(value: Any) -> Any:
@@ -92,7 +92,16 @@ def _numexpr(threads: int) -> Peer:
     return Peer("numexpr", "numexpr", numexpr.__version__, numexpr)
 
 
-_MAKERS = {"torch": _torch, "torch.compile": _torch_compile, "jax": _jax, "numexpr": _numexpr}
+def _numba(threads: int) -> Peer:
+    import numba
+
+    from benchmarks import loops  # late: importing it needs numba
+
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    return Peer("numba", "numba", numba.__version__, loops)
+
+
+_MAKERS = {"torch": _torch, "torch.compile": _torch_compile, "jax": _jax, "numexpr": _numexpr, "numba": _numba}
 
 
 def find(names: Sequence[str], threads: int) -> tuple[list[Peer], list[str]]:

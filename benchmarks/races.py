@@ -1,10 +1,11 @@
-"""One race: every library does the same work on the same arrays, is checked against NumPy, and is timed."""
+"""One race: every library does the same work on the same arrays, is checked against float64, and is timed."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,34 +18,40 @@ from tilewright.backends.protocol import Device, Launch
 from tilewright.backends.registry import get_device
 from tilewright.realize import Graph, plan_for
 
-TOLERANCE = 1e-3  # of the largest result: what float32 sums in any order keep, and no wrong answer does
-
 
 def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool, tune: float = 0) -> Outcome:
     """Prepare, check, race, judge. A library that fails or is wrong is told in the notes and not timed.
 
     Where `tune` is not 0, ours is first tuned on each of its devices for up to that many seconds.
     """
-    outcome = Outcome(workload.name, {}, nbytes=workload.nbytes, operations=workload.operations)
+    outcome = Outcome(
+        workload.name, {}, nbytes=workload.nbytes, operations=workload.operations, family=workload.family,
+        size=workload.size, dtype=workload.dtype,
+    )  # fmt: skip
     arrays = workload.arrays()
     contestants: list[Contestant] = []
-    wanted: np.ndarray | None = None
+    wanted = workload.reference(arrays)
     for peer in peers:
         function = workload.spelled(peer)
         if function is None:
+            outcome.left_out.append(peer.name)
             continue
         try:
             entry = prepare(workload, peer, function, arrays, tune)
         except Exception as error:  # each library has its own; the others still race, and the report says it
             outcome.notes.append(f"{peer.name} failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
             outcome.broken |= peer.library == OURS
+            outcome.left_out.append(peer.name)
             continue
-        wanted = entry.result if wanted is None else wanted
         difference = distance(entry.result, wanted)
-        if difference > TOLERANCE:
+        if difference > workload.tolerance:
             outcome.notes.append(f"{peer.name} is wrong by {difference:.1e} of the largest result, and is not timed")
             outcome.broken |= peer.library == OURS
+            outcome.left_out.append(peer.name)
             continue
+        outcome.first[peer.name] = entry.first
+        if entry.launches:
+            outcome.launches[peer.name] = entry.launches
         contestants += entry.contestants
         outcome.notes += entry.notes
     outcome.samples = race(contestants, rounds)
@@ -67,6 +74,8 @@ class Entry:
     result: np.ndarray
     contestants: list[Contestant]
     notes: list[str]
+    first: float  # seconds until the first result is there
+    launches: int  # of ours
 
 
 def prepare(
@@ -80,17 +89,19 @@ def prepare(
         return peer.wait(compiled(*there))
 
     if tune and peer.library == OURS:
-        with tw.tuning(budget=tune):
+        with tw.tuning(budget=tune, effort="quick"):
             run()
+    begin = perf_counter()
     first = compiled(*there)
     peer.wait(first)
+    seconds = perf_counter() - begin
     contestants, notes = [Contestant(peer.name, run)], []
     if peer.library == OURS:
         lazy = function(*there)
         notes += [f"{peer.name}: {group}" for group in tw.explain(lazy)]
         if workload.kernel:
             contestants.append(kernel_contestant(f"{peer.name}, kernel", there[0].device, lazy))
-    return Entry(np.array(peer.get(first)), contestants, notes)
+    return Entry(np.array(peer.get(first)), contestants, notes, seconds, len(notes))
 
 
 def launches_of(device: Device, *arrays: Any) -> list[Launch]:

@@ -5,7 +5,7 @@ A library that has a function of its own for the job is given that one: the race
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod, sqrt
 from typing import Any
@@ -15,41 +15,104 @@ import numpy as np
 from benchmarks.measure import Aim
 from benchmarks.peers import Peer
 
-MATMUL_SIZES = (64, 128, 256, 512, 1024, 2048)
+SIZES = ("small", "medium", "large")
+BEST = (Aim("best", 0.95),)
 SLOPE, CUBIC = sqrt(2 / np.pi), 0.044715  # of GELU's tanh form
 EPSILON = 1e-5
+COEFFICIENTS = (0.125, 0.25, -0.5, 0.75, -0.375, 0.625, -0.25, 1.0, -0.125, 0.375, 0.5, -0.75)
+RATE, VOLATILITY = 0.03, 0.2  # of the options
+Array = np.ndarray[Any, Any]
+Shapes = tuple[tuple[int, ...], ...]
+OWN_ONLY = ("numexpr", "numba")  # no array namespaces: they do what is spelled for them, and nothing else
+
+
+def uniform(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
+    """In -2..2."""
+    return [(rng.random(shape, np.float32) - 0.5) * 4 for shape in shapes]
+
+
+def positive(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
+    """In 0.5..1.5: sums that do not cancel, prices that have a logarithm."""
+    return [rng.random(shape, np.float32) + 0.5 for shape in shapes]
+
+
+def labelled(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
+    """Scores, and for each row the number of a column."""
+    scores, labels = shapes
+    return [*uniform(rng, (scores,)), rng.integers(0, scores[1], labels)]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`function(xp, *arrays)` is the general spelling; `special` has a library's own, a function of the arrays, None
-    where the library cannot do it. `nbytes` counts each operand once."""
+    """`function(xp, *arrays)` is the general spelling; `special` has a library's or a peer's own, a function of the
+    arrays, None where it cannot do it. `nbytes` counts each operand once. `tolerance` is of the largest result, from
+    the same computed in float64: by default what float32 sums in any order keep, and no wrong answer does."""
 
     name: str
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: Shapes
     function: Callable[..., Any]
-    aims: tuple[Aim, ...] = ()
+    aims: tuple[Aim, ...] = BEST
     special: dict[str, Callable[..., Callable[..., Any]] | None] = field(default_factory=dict)
     nbytes: int = 0
     operations: int = 0
     kernel: bool = False  # our kernels are also timed by themselves, on the device's clock
+    family: str = ""  # a row of the chart
+    size: str = "small"
+    dtype: str = "float32"
+    tolerance: float = 1e-4
+    inputs: Callable[[np.random.Generator, Shapes], list[Array]] = uniform
 
-    def arrays(self) -> list[np.ndarray]:
-        """Float32 in -2..2, always the same."""
-        rng = np.random.default_rng(0)
-        return [(rng.random(shape, np.float32) - 0.5) * 4 for shape in self.shapes]
+    def arrays(self) -> list[Array]:
+        """Always the same."""
+        made = self.inputs(np.random.default_rng(0), self.shapes)
+        return [x.astype(self.dtype) if x.dtype == np.float32 else x for x in made]
+
+    def reference(self, arrays: list[Array]) -> Array:
+        """NumPy's result in float64."""
+        return np.asarray(self.function(np, *(x.astype(np.float64) if x.dtype.kind == "f" else x for x in arrays)))
 
     def spelled(self, peer: Peer) -> Callable[..., Any] | None:
         """The function of the arrays alone that this library's users would write; None where there is none."""
-        if peer.library in self.special:
-            maker = self.special[peer.library]
-            return None if maker is None else maker(peer.xp)
-        return lambda *arrays: self.function(peer.xp, *arrays)
+        for name in (peer.name, peer.library):
+            if name in self.special:
+                maker = self.special[name]
+                return None if maker is None else maker(peer.xp)
+        return None if peer.library in OWN_ONLY else lambda *arrays: self.function(peer.xp, *arrays)
 
 
 def gelu(xp: Any, x: Any) -> Any:
     """Tanh form, Hendrycks and Gimpel, arXiv 1606.08415."""
     return 0.5 * x * (1.0 + xp.tanh(SLOPE * (x + CUBIC * (x * x * x))))
+
+
+def polynomial(xp: Any, x: Any) -> Any:
+    """Of 12 terms after Horner: 22 operations on 8 bytes."""
+    result = COEFFICIENTS[0] * x + COEFFICIENTS[1]
+    for coefficient in COEFFICIENTS[2:]:
+        result = result * x + coefficient
+    return result
+
+
+def black_scholes(xp: Any, price: Any, strike: Any, years: Any) -> Any:
+    """A call option's value. The normal distribution by Abramowitz and Stegun 26.2.17, good to 7.5e-8."""
+    deviation = VOLATILITY * xp.sqrt(years)
+    d1 = (xp.log(price / strike) + (RATE + 0.5 * VOLATILITY**2) * years) / deviation
+    return price * _below(xp, d1) - strike * xp.exp(-RATE * years) * _below(xp, d1 - deviation)
+
+
+def _below(xp: Any, d: Any) -> Any:
+    k = 1.0 / (1.0 + 0.2316419 * xp.abs(d))
+    terms = k * (0.319381530 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429))))
+    tail = 0.39894228 * xp.exp(-0.5 * d * d) * terms
+    return xp.where(d > 0, 1.0 - tail, tail)
+
+
+def total(xp: Any, x: Any) -> Any:
+    return xp.sum(x)
+
+
+def variance(axis: int) -> Callable[..., Any]:
+    return lambda xp, x: xp.var(x, axis=axis)
 
 
 def softmax(xp: Any, x: Any) -> Any:
@@ -59,134 +122,104 @@ def softmax(xp: Any, x: Any) -> Any:
 
 def layer_norm(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     centred = x - xp.mean(x, axis=1, keepdims=True)
-    variance = xp.mean(centred * centred, axis=1, keepdims=True)
-    return centred / xp.sqrt(variance + EPSILON) * weight + bias
+    spread = xp.mean(centred * centred, axis=1, keepdims=True)
+    return centred / xp.sqrt(spread + EPSILON) * weight + bias
 
 
-def polynomial(xp: Any, x: Any) -> Any:
-    """Of degree 7 after Horner: 14 operations on 8 bytes."""
-    result = 0.125 * x + 0.25
-    for coefficient in (-0.5, 0.75, -0.375, 0.625, -0.25, 1.0):
-        result = result * x + coefficient
-    return result
+def cross_entropy(xp: Any, scores: Any, labels: Any) -> Any:
+    shifted = scores - xp.max(scores, axis=1, keepdims=True)
+    chosen = xp.take_along_axis(shifted, labels[:, None], axis=1)
+    return xp.mean(xp.log(xp.sum(xp.exp(shifted), axis=1)) - chosen[:, 0])
 
 
-def attention(xp: Any, q: Any, k: Any, v: Any) -> Any:
-    scores = xp.matmul(q, xp.swapaxes(k, -1, -2)) / sqrt(q.shape[-1])
-    e = xp.exp(scores - xp.amax(scores, -1, keepdims=True))
-    return xp.matmul(e / xp.sum(e, -1, keepdims=True), v)
+def cumulative(xp: Any, x: Any) -> Any:
+    return xp.cumulative_sum(x)
 
 
-def conv(xp: Any, x: Any, w: Any) -> Any:
-    """Tap by tap, without padding: (n, c, h, w) with (o, c, kh, kw)."""
-    high, wide = x.shape[2] - w.shape[2] + 1, x.shape[3] - w.shape[3] + 1
-    taps = [(i, j) for i in range(w.shape[2]) for j in range(w.shape[3])]
-    return sum(xp.einsum("nchw,oc->nohw", x[:, :, i : i + high, j : j + wide], w[:, :, i, j]) for i, j in taps)
+def transpose_add(xp: Any, a: Any, b: Any) -> Any:
+    return a + b.T
 
 
-def _jax_conv(xp: Any) -> Callable[..., Any]:
-    from jax import lax  # late: a peer that may not be installed
-
-    return lambda x, w: lax.conv(x, w, (1, 1), "VALID")
-
-
-def networks(quick: bool) -> list[Workload]:
-    """Attention of 8 heads of 64 elements, and 3x3 convolutions of ResNet-50."""
-    races = []
-    for tokens in (64,) if quick else (128, 512, 2048):
-        special: dict[str, Callable[..., Callable[..., Any]] | None] = {
-            "tilewright": lambda tw: tw.nn.attention,
-            "torch": lambda torch: torch.nn.functional.scaled_dot_product_attention,
-            "numexpr": None,
-        }
-        shapes = ((1, 8, tokens, 64),) * 3
-        work = 4 * 8 * tokens**2 * 64
-        races.append(Workload(f"attention {tokens}", shapes, attention, (Aim("best", 1.0),), special, operations=work))
-    for channels, size in ((8, 14),) if quick else ((64, 56), (128, 28), (256, 14), (512, 7)):
-        special = {
-            "tilewright": lambda tw: tw.nn.conv, "torch": lambda torch: torch.nn.functional.conv2d, "jax": _jax_conv,
-            "numexpr": None,
-        }  # fmt: skip
-        shapes = ((1, channels, size + 2, size + 2), (channels, channels, 3, 3))
-        work = 2 * 9 * (channels * size) ** 2
-        name = f"conv 3x3, {channels} channels, {size}x{size}"
-        races.append(Workload(name, shapes, conv, (Aim("best", 1.0),), special, operations=work))
-    return races
+def jacobi(xp: Any, u: Any) -> Any:
+    """The mean of the four neighbours of every inner point."""
+    return 0.25 * (u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:])
 
 
-def total(xp: Any, x: Any) -> Any:
-    return xp.sum(x)
+def heat(xp: Any, u: Any) -> Any:
+    """One explicit step in three dimensions."""
+    inner = u[1:-1, 1:-1, 1:-1]
+    along = u[:-2, 1:-1, 1:-1] + u[2:, 1:-1, 1:-1] + u[1:-1, :-2, 1:-1] + u[1:-1, 2:, 1:-1]
+    return inner + 0.1 * (along + u[1:-1, 1:-1, :-2] + u[1:-1, 1:-1, 2:] - 6.0 * inner)
 
 
-def matmul(xp: Any, a: Any, b: Any) -> Any:
-    return a @ b
-
-
-def _into(xp: Any) -> Callable[..., Any]:
-    """NumPy's product into an array that is there: the allocation is no part of the kernel."""
-    targets: dict[tuple[int, ...], Any] = {}
-
-    def product(a: Any, b: Any) -> Any:
-        shape = (a.shape[0], b.shape[1])
-        if shape not in targets:
-            targets[shape] = xp.empty(shape, a.dtype)
-        return xp.matmul(a, b, out=targets[shape])
-
-    return product
-
-
-def _expression(text: str, **constants: float) -> Callable[..., Any]:
-    """A numexpr expression of x. Its constants must come as float32, or all is computed in float64."""
+def _expression(text: str, names: str = "x", **constants: float) -> Callable[..., Any]:
+    """A numexpr expression of `names`. Its constants must come as float32, or all is computed in float64."""
     values = {name: np.float32(value) for name, value in constants.items()}
-    return lambda numexpr: lambda x: numexpr.evaluate(text, local_dict={"x": x, **values})
+
+    def maker(numexpr: Any) -> Callable[..., Any]:
+        return lambda *arrays: numexpr.evaluate(text, local_dict={**values, **dict(zip(names, arrays, strict=True))})
+
+    return maker
 
 
-_GELU_EXPRESSION = _expression("h * x * (e + tanh(s * (x + c * (x * x * x))))", h=0.5, e=1.0, s=SLOPE, c=CUBIC)
-_POLYNOMIAL_EXPRESSION = _expression(
-    "(((((((a * x + b) * x + c) * x + d) * x + e) * x + f) * x + g) * x + h)",
-    a=0.125, b=0.25, c=-0.5, d=0.75, e=-0.375, f=0.625, g=-0.25, h=1.0,
-)  # fmt: skip
+_GELU = _expression("h * x * (e + tanh(s * (x + c * (x * x * x))))", h=0.5, e=1.0, s=SLOPE, c=CUBIC)
+_POLYNOMIAL = _expression(
+    "(" * 10 + "a * x + b" + "".join(f") * x + {name}" for name in "cdefghijkl"),
+    **dict(zip("abcdefghijkl", COEFFICIENTS, strict=True)),
+)
+
+
+def _torch_cross_entropy(torch: Any) -> Callable[..., Any]:
+    return lambda scores, labels: torch.nn.functional.cross_entropy(scores, labels)
+
+
+def _torch_layer_norm(torch: Any) -> Callable[..., Any]:
+    return lambda x, w, b: torch.nn.functional.layer_norm(x, w.shape, w, b, EPSILON)
 
 
 def workloads(quick: bool) -> list[Workload]:
-    """All races. `quick` has them small enough to see in seconds that they run; nothing is judged by that."""
-    many = 1 << 16 if quick else 1 << 24
-    rows, columns = (128, 256) if quick else (8192, 2048)
-    matrix, parameters = (rows, columns), ((columns,), (columns,))
-    once = 8 * prod(matrix)
-    at_best = (Aim("best", 1.0),)
-    races = [
-        Workload(
-            f"gelu {many}", ((many,),), gelu, (Aim("numpy", 4.0), Aim("torch.compile", 1.0)),
-            {
-                "torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-                "numexpr": _GELU_EXPRESSION,
-            },
-            nbytes=8 * many,
-        ),
-        Workload(
-            f"softmax {rows}x{columns}", (matrix,), softmax, at_best,
-            {"torch": lambda torch: lambda x: torch.softmax(x, 1), "numexpr": None}, nbytes=once,
-        ),
-        Workload(
-            f"layer norm {rows}x{columns}", (matrix, *parameters), layer_norm, at_best,
-            {
-                "torch": lambda torch: lambda x, w, b: torch.nn.functional.layer_norm(x, (columns,), w, b, EPSILON),
-                "numexpr": None,
-            },
-            nbytes=once,
-        ),
-        Workload(
-            f"polynomial {many}", ((many,),), polynomial, (), {"numexpr": _POLYNOMIAL_EXPRESSION}, nbytes=8 * many
-        ),
-        Workload(f"sum {many}", ((many,),), total, (), {"numexpr": None}, nbytes=4 * many),
-    ]  # fmt: skip
-    for n in MATMUL_SIZES[:2] if quick else MATMUL_SIZES:
-        square = ((n, n), (n, n))
-        races.append(
-            Workload(
-                f"matmul {n}", square, matmul, (Aim("numpy", 0.98, ", kernel"),), {"numpy": _into, "numexpr": None},
-                operations=2 * n**3, kernel=True,
-            )
-        )  # fmt: skip
-    return races + networks(quick)
+    """What moves bytes: functions of elements, of rows, of neighbours. `quick` has the small sizes only."""
+    return [w for k, size in enumerate(SIZES[: 1 if quick else 3]) for w in (*_elements(k, size), *_rows(k, size))]
+
+
+def _elements(k: int, size: str) -> Iterator[Workload]:
+    n, options = (1 << 16, 1 << 20, 1 << 24)[k], (1 << 14, 1 << 18, 1 << 22)[k]
+    side, cube = (128, 1024, 4096)[k], (32, 96, 256)[k]
+
+    def make(family: str, shapes: Shapes, function: Callable[..., Any], nbytes: int, **more: Any) -> Workload:
+        name = f"{family} {'x'.join(map(str, shapes[0]))}"
+        more["special"] = {"numba": lambda loops: getattr(loops, function.__name__), **more.get("special", {})}
+        return Workload(name, shapes, function, nbytes=nbytes, family=family, size=size, **more)
+
+    torch_gelu = {"torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh")}
+    yield make("gelu", ((n,),), gelu, 8 * n, special={**torch_gelu, "numexpr": _GELU})
+    yield make("black-scholes", ((options,),) * 3, black_scholes, 16 * options, inputs=positive)
+    yield make("polynomial", ((n,),), polynomial, 8 * n, operations=22 * n, special={"numexpr": _POLYNOMIAL})
+    yield make("sum", ((n,),), total, 4 * n, inputs=positive)
+    sums = {"torch": lambda torch: lambda x: torch.cumsum(x, 0)}
+    # every partial sum is rounded: 1e-7 each, and one after the other where the library does not work in blocks
+    yield make("cumulative sum", ((n,),), cumulative, 8 * n, inputs=positive, special=sums, tolerance=2e-3)
+    yield make("transpose-add", ((side, side),) * 2, transpose_add, 12 * side * side)
+    yield make("jacobi", ((side, side),), jacobi, 8 * side * side, operations=4 * side * side)
+    yield make("heat", ((cube,) * 3,), heat, 8 * cube**3, operations=9 * cube**3)
+
+
+def _rows(k: int, size: str) -> Iterator[Workload]:
+    shape = rows, columns = ((128, 256), (2048, 1024), (8192, 2048))[k]
+    label, nbytes = f"{rows}x{columns}", 4 * prod(shape)
+
+    def make(family: str, shapes: Shapes, function: Callable[..., Any], nbytes: int, **more: Any) -> Workload:
+        return Workload(f"{family} {label}", shapes, function, nbytes=nbytes, family=family, size=size, **more)
+
+    for axis in (0, 1):
+        own = {
+            "torch": lambda torch, axis=axis: lambda x: torch.var(x, axis, correction=0),
+            "numba": lambda loops, axis=axis: (loops.variance_0, loops.variance_1)[axis],
+        }
+        yield make(f"variance axis {axis}", (shape,), variance(axis), nbytes, special=own)
+    own = {"torch": lambda torch: lambda x: torch.softmax(x, 1), "numba": lambda loops: loops.softmax}
+    yield make("softmax", (shape,), softmax, 2 * nbytes, special=own)
+    norm = {"torch": _torch_layer_norm, "numba": lambda loops: loops.layer_norm}
+    yield make("layer norm", (shape, (columns,), (columns,)), layer_norm, 2 * nbytes, special=norm)
+    entropy = {"torch": _torch_cross_entropy, "numba": lambda loops: loops.cross_entropy}
+    yield make("cross-entropy", (shape, (rows,)), cross_entropy, nbytes, inputs=labelled, special=entropy)
