@@ -14,24 +14,32 @@ from typing import Any
 from rich.console import Console
 
 import tilewright as tw
-from benchmarks import estimators, overheads, peers, report
-from benchmarks.measure import Outcome
+from benchmarks import chart, estimators, overheads, page, peers, report
+from benchmarks.growth import PEERS, growth
+from benchmarks.measure import OURS, Outcome
+from benchmarks.networks import networks
 from benchmarks.races import run_race
 from benchmarks.workloads import workloads
 from tilewright.backends import host
 from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
+from tilewright.tuner.roof import measure_roof
+
+ROOF_SECONDS = 2.0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--device", action="append", metavar="D", help="of tilewright; repeatable (default: all)")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES, help="default: all installed")
-    parser.add_argument("--only", default="", metavar="WORD", help="only workloads with this in their name")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="only what has this in its name; 'growth': cost by size"
+    )
     parser.add_argument("--rounds", type=int, help="samples of each contestant (default: 9, with --quick 3)")
     parser.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="tune before each race, for so long")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; aims are not judged")
-    for kind in ("json", "png"):
+    parser.add_argument("--against", type=Path, metavar="FILE", help="earlier JSON (default: of benchmarks/results)")
+    for kind in ("json", "md", "png"):
         default = Path(f"benchmarks.{kind}")
         parser.add_argument(f"--{kind}", type=Path, default=default, metavar="FILE", help="default: %(default)s")
     options = parser.parse_args(arguments)
@@ -44,7 +52,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         options.device = list(dict.fromkeys(get_device(name).name for name in options.device or tw.devices()))
     except (ValueError, TilewrightError) as error:
         parser.error(f"--device: {error}")
+    options.against = options.against or page.newest(models(options))
+    try:
+        options.before = page.earlier(options.against) if options.against else {}
+    except ValueError as error:
+        parser.error(f"--against: {error}")
     return options
+
+
+def models(options: argparse.Namespace) -> dict[str, str]:
+    return {name: get_device(name).fingerprint.model for name in options.device}
 
 
 def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: int) -> dict[str, Any]:
@@ -58,17 +75,24 @@ def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: in
         },
         "threads": threads,
         "versions": {"python": platform.python_version(), **{racer.name: racer.version for racer in racers}},
-        "devices": {name: get_device(name).fingerprint.model for name in options.device},
+        "devices": models(options),
         "rounds": options.rounds,
         "tuned_seconds": options.tune,
         "quick": options.quick,
+        "against": options.against and options.against.name,
+        "roofs": {name: measure_roof(get_device(name), ROOF_SECONDS) for name in options.device},
     }
 
 
 def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     """Name and function of everything that can be measured, in the order of the report."""
     rounds, judged = options.rounds, not options.quick
-    for workload in workloads(options.quick):
+    if options.only.startswith("growth"):
+        few = [racer for racer in racers if racer.name in PEERS or racer.library == OURS]
+        for workload in growth(options.quick):
+            yield workload.name, partial(run_race, workload, few, rounds, judged, options.tune)
+        return
+    for workload in (*workloads(options.quick), *networks(options.quick)):
         yield workload.name, partial(run_race, workload, racers, rounds, judged, options.tune)
     for name in options.device:
         yield f"replay, {name}", partial(overheads.replay, name, rounds, judged)
@@ -103,10 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif verdicts:
         console.print(f"{sum(v.met is True for v in verdicts)} of {len(verdicts)} aims met", style="bold")
     report.save_json(options.json, known, outcomes)
-    console.print(f"saved {options.json}")
+    options.md.parent.mkdir(parents=True, exist_ok=True)
+    options.md.write_text(page.markdown(known, outcomes, options.before))
+    console.print(f"saved {options.json} and {options.md}")
     if not find_spec("matplotlib"):
         console.print("no chart: matplotlib is not installed: pip install matplotlib")
-    elif report.save_chart(options.png, known, outcomes):
+    elif (chart.draw_growth if options.only.startswith("growth") else chart.draw)(options.png, known, outcomes):
         console.print(f"saved {options.png}")
     return int(any(outcome.broken for outcome in outcomes))
 

@@ -177,7 +177,9 @@ def _products(k: int, size: str) -> Iterator[Workload]:
         deep = a[0] if function is transposed else a[-1]
         rows = prod(a) // deep
         special = ONCE_SUMMED if function is transposed else {"numpy": into, **ONCE_SUMMED}
-        label = f"{family} {'x'.join(map(str, a))}" if len(a) > 2 or a[0] != a[1] or b[-1] != a[0] else f"{family} {a[0]}"
+        label = (
+            f"{family} {'x'.join(map(str, a))}" if len(a) > 2 or a[0] != a[1] or b[-1] != a[0] else f"{family} {a[0]}"
+        )
         operations = 2 * rows * deep * b[-1]
         nbytes = 4 * (prod(a) + prod(b) + rows * b[-1])
         return Workload(
@@ -228,7 +230,15 @@ def _networks(k: int, size: str) -> Iterator[Workload]:
         special=cast, inputs=points, operations=4 * n * d * c, nbytes=4 * n * d,
     )  # fmt: skip
     t, width = ((64, 128), (256, 512), (512, 768))[k]
-    shapes = ((t, width), (width, 3 * width), (width, width), (width, 4 * width), (4 * width, width), (width,), (width,))
+    shapes = (
+        (t, width),
+        (width, 3 * width),
+        (width, width),
+        (width, 4 * width),
+        (4 * width, width),
+        (width,),
+        (width,),
+    )
     yield make(
         f"transformer block {t}x{width}", shapes, family="transformer block", inputs=weights,
         operations=2 * t * 12 * width**2 + 4 * t * t * width, nbytes=4 * 12 * width**2, **layered(block),
@@ -250,7 +260,13 @@ def _convolution(row: tuple[int, int, int, int, int]) -> Workload:
 
 
 def _attentions(quick: bool) -> Iterator[Workload]:
-    for tokens, heads, causal in ((128, 4, False), (512, 4, False), (2048, 4, False), (2048, 4, True), (8192, 2, False)):
+    for tokens, heads, causal in (
+        (128, 4, False),
+        (512, 4, False),
+        (2048, 4, False),
+        (2048, 4, True),
+        (8192, 2, False),
+    ):
         fields = layered(attention, causal=causal)
         fields["special"] |= ONCE_SUMMED
         yield Workload(

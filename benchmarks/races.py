@@ -16,6 +16,7 @@ from benchmarks.peers import Peer
 from benchmarks.workloads import Workload
 from tilewright.backends.protocol import Device, Launch
 from tilewright.backends.registry import get_device
+from tilewright.leaf import TracedValueError
 from tilewright.realize import Graph, plan_for
 
 
@@ -83,7 +84,13 @@ def prepare(
 ) -> Entry:
     """Runs once, so that whatever has to be compiled is."""
     there = [peer.put(x) for x in arrays]
-    compiled = peer.compile(function)
+    begin = perf_counter()
+    compiled, notes = peer.compile(function), []
+    try:
+        peer.wait(compiled(*there))
+    except TracedValueError:
+        compiled, notes = function, [f"{peer.name} runs without jit: the host does a part of it"]
+    seconds = perf_counter() - begin
 
     def run() -> Any:
         return peer.wait(compiled(*there))
@@ -91,17 +98,17 @@ def prepare(
     if tune and peer.library == OURS:
         with tw.tuning(budget=tune, effort="quick"):
             run()
-    begin = perf_counter()
     first = compiled(*there)
     peer.wait(first)
-    seconds = perf_counter() - begin
-    contestants, notes = [Contestant(peer.name, run)], []
+    contestants, launches = [Contestant(peer.name, run)], 0
     if peer.library == OURS:
         lazy = function(*there)
-        notes += [f"{peer.name}: {group}" for group in tw.explain(lazy)]
+        groups = tw.explain(lazy)
+        launches = len(groups)
+        notes += [f"{peer.name}: {group}" for group in groups]
         if workload.kernel:
             contestants.append(kernel_contestant(f"{peer.name}, kernel", there[0].device, lazy))
-    return Entry(np.array(peer.get(first)), contestants, notes, seconds, len(notes))
+    return Entry(np.array(peer.get(first)), contestants, notes, seconds, launches)
 
 
 def launches_of(device: Device, *arrays: Any) -> list[Launch]:
