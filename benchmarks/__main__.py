@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", action="append", metavar="D", help="of tilewright; repeatable (default: all)")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES, help="default: all installed")
     parser.add_argument(
-        "--only", default="", metavar="WORD", help="only what has this in its name; 'growth': cost by size"
+        "--only", default="", metavar="WORD", help="what has this in its name; growth: cost by size"
     )
     parser.add_argument("--rounds", type=int, help="samples of each contestant (default: 9, with --quick 3)")
     parser.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="tune before each race, for so long")

@@ -34,6 +34,10 @@ def _save(pyplot: Any, figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
+def _title(facts: dict[str, Any]) -> str:
+    return f"{facts['machine']['processor']}, {facts['threads']} threads, {facts['date'][:10]}"
+
+
 def _style(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Ours are filled circles, larger and on top."""
     styles: dict[str, dict[str, Any]] = {}
@@ -47,7 +51,7 @@ def _style(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def draw(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> bool:
-    """How many times as fast as the best of the others everyone is: a row for each kind of work, a column for each size.
+    """How many times as fast as the best of the others everyone is: a row for each kind of work, a column a size.
     Where a field has several workloads it shows their geometric mean. False where there is no race to draw."""
     found = races(outcomes)
     if not found:
@@ -58,7 +62,7 @@ def draw(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> bool
     names = list(dict.fromkeys(name for outcome in found for name in outcome.samples if "," not in name))
     styles = _style(names)
     figure, panels = pyplot.subplots(
-        1, len(sizes), sharey=True, squeeze=False, layout="constrained",
+        1, len(sizes), sharex=True, sharey=True, squeeze=False, layout="constrained",
         figsize=(2.6 + 4.2 * len(sizes), 2.2 + 0.31 * len(families)),
     )  # fmt: skip
     for axes, size in zip(panels[0], sizes, strict=True):
@@ -70,25 +74,24 @@ def draw(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> bool
                     axes.scatter(max(FLOOR, mean(ratios)), k, **styles[name])
         axes.set(xscale="log", title=size)
         axes.axvline(1, color="black", linewidth=0.9, zorder=2)
-        axes.axvspan(axes.get_xlim()[0], LEAST, color="#f3e3e3", alpha=0.5, zorder=0, linewidth=0)
+        axes.axvspan(FLOOR / 1.2, LEAST, color="#f3e3e3", alpha=0.5, zorder=0, linewidth=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.grid(axis="both", color="#dddddd", linewidth=0.6, zorder=1)
-        axes.margins(x=0.02)
+    panels[0][0].set_xlim(left=FLOOR / 1.2)
     panels[0][0].set_yticks(range(len(families)), families)
     panels[0][0].set_ylim(len(families) - 0.4, -0.6)
     figure.supxlabel(
         "speed against the fastest of the other libraries (right of 1x: ours leads; shaded: below the aim)", fontsize=9
     )
-    figure.suptitle(f"{facts['machine']['processor']}, {facts['threads']} threads, {facts['date'][:10]}", fontsize=10)
     handles = [pyplot.Line2D([], [], linestyle="", marker=styles[n]["marker"], color=styles[n]["color"]) for n in names]
-    figure.legend(handles, names, loc="outside upper center", ncols=min(8, len(names)), frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9, title=_title(facts))
     _save(pyplot, figure, path)
     return True
 
 
 def draw_growth(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> bool:
-    """Time against the number of elements, both on log axes, a panel for each kind. False where nothing was measured."""
+    """Time against the number of elements, both on log axes, a panel for each kind. False where there is nothing."""
     found = [outcome for outcome in outcomes if outcome.name.startswith("growth")]
     if not found:
         return False
@@ -111,6 +114,6 @@ def draw_growth(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) 
         axes.grid(color="#dddddd", linewidth=0.6)
     panels[0][0].set_ylabel("seconds")
     panels[0][0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{facts['machine']['processor']}, {facts['threads']} threads, {facts['date'][:10]}", fontsize=10)
+    figure.suptitle(_title(facts), fontsize=10)
     _save(pyplot, figure, path)
     return True

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import isqrt
+from typing import Any
 
 from benchmarks.networks import into, matmul
 from benchmarks.workloads import Workload, gelu, softmax
 
 PEERS = ("numpy", "torch", "jax")  # what has all three, without a compiler's wait for each of 27 sizes
 COLUMNS = 1024
+
+
+def _torch_gelu(torch: Any) -> Callable[..., Any]:
+    return lambda x: torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def _torch_softmax(torch: Any) -> Callable[..., Any]:
+    return lambda x: torch.softmax(x, 1)
 
 
 def growth(quick: bool) -> list[Workload]:
@@ -21,9 +31,8 @@ def growth(quick: bool) -> list[Workload]:
         columns = min(COLUMNS, side)
         shape = (n // columns, columns)
         found += [
-            Workload(f"growth map {n}", ((n,),), gelu, special={
-                "torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh")}),
-            Workload(f"growth softmax {n}", (shape,), softmax, special={"torch": lambda torch: lambda x: torch.softmax(x, 1)}),
+            Workload(f"growth map {n}", ((n,),), gelu, special={"torch": _torch_gelu}),
+            Workload(f"growth softmax {n}", (shape,), softmax, special={"torch": _torch_softmax}),
             Workload(f"growth matmul {n}", ((side, side),) * 2, matmul, special={"numpy": into}),
-        ]  # fmt: skip
+        ]
     return [replace(workload, aims=()) for workload in found]

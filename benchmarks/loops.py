@@ -1,4 +1,4 @@
-"""What one writes with numba: the loops themselves, the outer one over the threads. Imported late: numba is an extra."""
+"""What one writes with numba: the loops themselves, the outer one over the threads. Imported late: an extra."""
 
 from __future__ import annotations
 

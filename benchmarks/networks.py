@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from math import prod, sqrt
 from types import SimpleNamespace
 from typing import Any
@@ -211,7 +212,7 @@ def _networks(k: int, size: str) -> Iterator[Workload]:
     )  # fmt: skip
     batch = (16, 128, 1024)[k]
     sizes = (784, 512, 512, 10)
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     parameters = [shape for a, b in pairs for shape in ((a, b), (b,))]
     yield make(
         f"mlp batch {batch}", ((batch, 784), *parameters), mlp, family="mlp", inputs=weights,
@@ -226,8 +227,8 @@ def _networks(k: int, size: str) -> Iterator[Workload]:
     cast = {"torch": lambda torch: partial(k_means_step, torch, cast=lambda x, dtype: x.to(dtype))}
     # a point between two centres may go to either, and moves their means by its share
     yield make(
-        f"k-means step {n}x{d}, {c} centres", ((n, d), (c, d), (c,)), k_means_step, family="k-means step", tolerance=5e-3,
-        special=cast, inputs=points, operations=4 * n * d * c, nbytes=4 * n * d,
+        f"k-means step {n}x{d}, {c} centres", ((n, d), (c, d), (c,)), k_means_step, family="k-means step",
+        tolerance=5e-3, special=cast, inputs=points, operations=4 * n * d * c, nbytes=4 * n * d,
     )  # fmt: skip
     t, width = ((64, 128), (256, 512), (512, 768))[k]
     shapes = (
@@ -252,8 +253,9 @@ def _convolution(row: tuple[int, int, int, int, int]) -> Workload:
     fields["special"] |= ONCE_SUMMED
     # the chart's columns are by the result: 7 and 14 pixels, 28, 56 and more
     size = "small" if after < 28 else "medium" if after == 28 else "large"
+    shapes = ((1, channels, side, side), (outputs, channels, taps, taps))
     return Workload(
-        f"conv {channels}>{outputs} {taps}x{taps}/{stride} {side}", ((1, channels, side, side), (outputs, channels, taps, taps)),
+        f"conv {channels}>{outputs} {taps}x{taps}/{stride} {side}", shapes,
         family="ResNet-50 conv", size=size, operations=2 * outputs * after**2 * channels * taps**2,
         nbytes=4 * (channels * side**2 + outputs * channels * taps**2 + outputs * after**2), **fields,
     )  # fmt: skip

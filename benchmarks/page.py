@@ -14,6 +14,7 @@ from benchmarks.report import duration
 
 LEAST, MEAN, MEAN_BASELINE = 0.95, 1.3, 5.0  # aims: of each workload, and of geometric means against best and NumPy
 EXPLAINED = 0.3  # of the time: where the roof says less than that, something else bounds it
+Medians = dict[str, dict[str, float]]
 RESULTS = Path(__file__).parent / "results"
 HEADINGS = ("workload", "size", "ours", "spread", "best of the others", "x best", "x NumPy", "of roof", "x best before")
 
@@ -95,11 +96,13 @@ def newest(devices: dict[str, str], folder: Path = RESULTS) -> Path | None:
     for path in folder.glob("*.json"):
         known = json.loads(path.read_text())
         if isinstance(known, dict) and known.get("devices") == devices and "outcomes" in known and not known["quick"]:
+            if not any(outcome["nbytes"] or outcome["operations"] for outcome in known["outcomes"]):
+                continue  # no races in it
             found.append((known["date"], path))
     return max(found)[1] if found else None
 
 
-def earlier(path: Path) -> dict[str, dict[str, float]]:
+def earlier(path: Path) -> Medians:
     """Medians of every contestant by workload. Raises ValueError for a file that is no result of this command."""
     try:
         return {outcome["name"]: outcome["medians"] for outcome in json.loads(path.read_text())["outcomes"]}
@@ -113,7 +116,7 @@ def mean(values: Iterable[float]) -> float:
     return exp(sum(logs) / len(logs)) if logs else float("nan")
 
 
-def markdown(facts: dict[str, Any], outcomes: Sequence[Outcome], before: dict[str, dict[str, float]]) -> str:
+def markdown(facts: dict[str, Any], outcomes: Sequence[Outcome], before: Medians) -> str:
     """The whole page."""
     found = rows(outcomes, facts["roofs"], before)
     lines = [*_head(facts), ""]
@@ -126,11 +129,13 @@ def markdown(facts: dict[str, Any], outcomes: Sequence[Outcome], before: dict[st
 def _head(facts: dict[str, Any]) -> list[str]:
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    seconds = facts["tuned_seconds"]
     lines = [
         f"# {machine['processor']}, {facts['threads']} threads, {facts['date'][:10]}", "",
         f"Medians of {facts['rounds']} interleaved rounds in one process, ± half the distance between the quartiles. "
-        f"{'Tuned before each race for up to %g s.' % facts['tuned_seconds'] if facts['tuned_seconds'] else 'Untuned.'} "
-        f"{'Small sizes only: no aim is judged. ' if facts['quick'] else ''}Compared with {facts['against'] or 'no earlier run'}.",
+        f"{f'Tuned before each race for up to {seconds:g} s. ' if seconds else 'Untuned. '}"
+        f"{'Small sizes only: no aim is judged. ' if facts['quick'] else ''}"
+        f"Compared with {facts['against'] or 'no earlier run'}.",
         "", f"{machine['system']}; {versions}.", "",
         "| roof | triad | float32 | float64 | launch |", "|---|---:|---:|---:|---:|",
     ]  # fmt: skip
@@ -157,7 +162,8 @@ def _device(found: list[Row], quick: bool) -> list[str]:
         share = f"{100 * row.share:.0f} %" if row.share else ""
         cells = [
             row.outcome.name, row.outcome.size, duration(row.seconds), f"±{100 * row.outcome.spread(row.name):.0f} %",
-            f"{row.rival}, {duration(row.outcome.median(row.rival))}", *known, share, f"{row.before:.2f}" if row.before else "",
+            f"{row.rival}, {duration(row.outcome.median(row.rival))}", *known, share,
+            f"{row.before:.2f}" if row.before else "",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Above 100 % of the roof: the data stays in the caches, while the roof is that of main memory."]
@@ -172,10 +178,11 @@ def _device(found: list[Row], quick: bool) -> list[str]:
 
 
 def _others(outcomes: Sequence[Outcome]) -> list[str]:
-    lines, missing = [], {}
+    lines: list[str] = []
+    missing: dict[str, dict[str, None]] = {}  # families by peer, in order
     for outcome in outcomes:
         for name in outcome.left_out:
-            missing.setdefault(name, []).append(outcome.name)
+            missing.setdefault(name, {})[outcome.family or outcome.name] = None
     if missing:
         lines += ["## Left out", "", "Peers that have no way of their own for a workload, failed, or were wrong:", ""]
         lines += [f"- {name}: {', '.join(names)}" for name, names in missing.items()]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import overheads, peers
+from benchmarks import overheads, page, peers
 from benchmarks.measure import Aim, Contestant, Outcome, judge, race
+from benchmarks.networks import networks, points
 from benchmarks.races import distance, run_race
 from benchmarks.report import duration
-from benchmarks.workloads import Workload, gelu, layer_norm, polynomial, softmax, workloads
+from benchmarks.workloads import COEFFICIENTS, Workload, black_scholes, gelu, layer_norm, polynomial, softmax, workloads
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_distance_of_what_cannot_be_compared_is_infinite():
     assert distance(np.array([1.0, 2.2]), np.array([1.0, 2.0])) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("function", [gelu, softmax, layer_norm, polynomial])
+@pytest.mark.parametrize("function", [gelu, softmax, layer_norm, polynomial, black_scholes])
 def test_workloads_are_what_they_are_called(function):
     """Against float64 formulas that were written down another way."""
     from scipy import special
@@ -89,13 +90,26 @@ def test_workloads_are_what_they_are_called(function):
         gelu: lambda: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)),
         softmax: lambda: special.softmax(x, axis=1),
         layer_norm: lambda: (x - x.mean(1)[:, None]) / np.sqrt(x.var(1)[:, None] + 1e-5) * weight + bias,
-        polynomial: lambda: np.polyval([0.125, 0.25, -0.5, 0.75, -0.375, 0.625, -0.25, 1.0], x),
+        polynomial: lambda: np.polyval(COEFFICIENTS, x),
+        black_scholes: lambda: _option(abs(x)),
     }[function]()
-    arguments = (x, weight, bias) if function is layer_norm else (x,)
-    np.testing.assert_allclose(function(np, *arguments), expected, rtol=1e-12, atol=1e-12)
+    arguments = {layer_norm: (x, weight, bias), black_scholes: (abs(x), np.ones_like(x), np.ones_like(x))}
+    bound = 1e-6 if function is black_scholes else 1e-12  # its normal distribution is a formula good to 7.5e-8
+    np.testing.assert_allclose(function(np, *arguments.get(function, (x,))), expected, rtol=bound, atol=bound)
 
 
-@pytest.mark.parametrize("workload", workloads(quick=True), ids=lambda w: w.name)
+def _option(price: np.ndarray) -> np.ndarray:
+    """A year's call at 1, 3 % and a volatility of 0.2."""
+    from scipy import stats
+
+    d = (np.log(price) + 0.05) / 0.2
+    return price * stats.norm.cdf(d) - np.exp(-0.03) * stats.norm.cdf(d - 0.2)
+
+
+SMALL = [*workloads(quick=True), *(w for w in networks(quick=True) if w.inputs is not points)]
+
+
+@pytest.mark.parametrize("workload", [w for w in SMALL if w.family != "transformer block"], ids=lambda w: w.name)
 def test_every_workload_races(workload, ours):
     """At odd sizes, so that nothing fits a tile."""
     small = replace(workload, shapes=tuple(tuple(min(n, 37) for n in shape) for shape in workload.shapes))
@@ -115,12 +129,16 @@ def test_overheads_are_of_ten_kernels(monkeypatch):
 
 def test_the_command_saves_every_sample(tmp_path, capsys):
     path = tmp_path / "new" / "result.json"
-    options = ["--quick", "--device", "cpu", "--only", "sum", "--peers", "--rounds", "2", "--json", str(path)]
+    options = ["--quick", "--device", "cpu", "--only", "polynomial", "--peers", "--rounds", "2", "--json", str(path)]
+    options += ["--md", str(tmp_path / "page.md")]
     assert command.main([*options, "--png", str(tmp_path / "chart.png")]) == 0
     saved = json.loads(path.read_text())
     assert saved["versions"]["numpy"] == np.__version__ and saved["quick"] is True
     (only,) = saved["outcomes"]
-    assert only["name"].startswith("sum") and [len(s) for s in only["samples"].values()] == [2, 2]
+    assert only["name"].startswith("polynomial") and [len(s) for s in only["samples"].values()] == [2, 2]
+    assert "| polynomial 65536 | small |" in (tmp_path / "page.md").read_text()
+    assert saved["roofs"]["cpu"]["triad_bytes_per_second"] > 1e8 and only["first"]["numpy"] > 0
+    assert page.earlier(path)[only["name"]] == only["medians"]
     assert "no aim is judged" in capsys.readouterr().out
 
 
@@ -136,3 +154,23 @@ def test_bad_options_are_named(options, capsys):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_page_says_who_leads_what_bounds_the_time_and_what_was_before():
+    samples = {"numpy": [4.0], "torch": [1.0], "tilewright cpu": [2.0]}
+    found = Outcome("sum", samples, nbytes=100, operations=8, family="sum")
+    roof = {"triad_bytes_per_second": 100.0, "float32_madds_per_second": 40.0, "launch_seconds": 0.1}
+    (row,) = page.rows([found], {"cpu": roof}, {"sum": {"numpy": 3.0, "tilewright cpu": 1.0}})
+    assert (row.rival, row.ratio, row.to_numpy, row.before, row.share) == ("torch", 0.5, 2.0, 3.0, 0.5)
+    assert row.bound.startswith("bytes (bytes 50 %, arithmetic 5 %, launches 5 % of the time")
+    assert page.at_roof(found, "tilewright cpu", {}) == {}
+
+
+def test_an_earlier_run_is_of_the_same_devices(tmp_path):
+    facts = {"devices": {"cpu": "a"}, "quick": False, "outcomes": [{"nbytes": 1, "operations": 0}]}
+    for day, changes in (("1", {}), ("2", {}), ("3", {"devices": {"cpu": "b"}}), ("4", {"quick": True})):
+        (tmp_path / f"{day}.json").write_text(json.dumps({**facts, "date": day, **changes}))
+    assert page.newest({"cpu": "a"}, tmp_path) == tmp_path / "2.json"
+    assert page.newest({"cpu": "c"}, tmp_path) is None
+    with pytest.raises(ValueError, match="no JSON file that this command saved"):
+        page.earlier(tmp_path / "none.json")
