@@ -97,7 +97,7 @@ def _numba(threads: int) -> Peer:
 
     from benchmarks import loops  # late: importing it needs numba
 
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
     return Peer("numba", "numba", numba.__version__, loops)
 
 

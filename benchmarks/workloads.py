@@ -5,7 +5,7 @@ A library that has a function of its own for the job is given that one: the race
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod, sqrt
 from typing import Any
@@ -52,7 +52,7 @@ class Workload:
     shapes: Shapes
     function: Callable[..., Any]
     aims: tuple[Aim, ...] = BEST
-    special: dict[str, Callable[..., Callable[..., Any]] | None] = field(default_factory=dict)
+    special: Mapping[str, Callable[..., Callable[..., Any]] | None] = field(default_factory=dict)
     nbytes: int = 0
     operations: int = 0
     kernel: bool = False  # our kernels are also timed by themselves, on the device's clock
@@ -152,12 +152,12 @@ def heat(xp: Any, u: Any) -> Any:
     return inner + 0.1 * (along + u[1:-1, 1:-1, :-2] + u[1:-1, 1:-1, 2:] - 6.0 * inner)
 
 
-def _expression(text: str, names: str = "x", **constants: float) -> Callable[..., Any]:
-    """A numexpr expression of `names`. Its constants must come as float32, or all is computed in float64."""
+def _expression(text: str, **constants: float) -> Callable[..., Any]:
+    """A numexpr expression of x. Its constants must come as float32, or all is computed in float64."""
     values = {name: np.float32(value) for name, value in constants.items()}
 
     def maker(numexpr: Any) -> Callable[..., Any]:
-        return lambda *arrays: numexpr.evaluate(text, local_dict={**values, **dict(zip(names, arrays, strict=True))})
+        return lambda x: numexpr.evaluate(text, local_dict={**values, "x": x})
 
     return maker
 
@@ -212,7 +212,7 @@ def _rows(k: int, size: str) -> Iterator[Workload]:
         return Workload(f"{family} {label}", shapes, function, nbytes=nbytes, family=family, size=size, **more)
 
     for axis in (0, 1):
-        own = {
+        own: dict[str, Any] = {
             "torch": lambda torch, axis=axis: lambda x: torch.var(x, axis, correction=0),
             "numba": lambda loops, axis=axis: (loops.variance_0, loops.variance_1)[axis],
         }
