@@ -97,8 +97,8 @@ DEVICE f32 own_erf(f32 x) {
 }
 #endif
 
-/* Float64 functions where libmvec's are 3 units off, for people who compare with NumPy's: within 0.9 of a unit, at twice the
-   time for sin and cos. OWN_MATH_64 is 1 where the device's own are libmvec's. */
+/* Float64 functions where the device's own, libmvec's or PoCL's, are 3 units off, for people who compare with NumPy's:
+   within 0.9 of a unit, at twice the time for sin and cos. There OWN_MATH_64 is 1. */
 #if OWN_MATH_64
 #define ROUNDER_64 6755399441055744.0 /* 1.5 * 2^52, as ROUNDER */
 DEVICE f64 own_power_of_2_64(f64 n) { return as_f64(as_u64(n + (ROUNDER_64 + 1023)) << 52); }
@@ -134,7 +134,7 @@ DEVICE struct own_turn own_reduce_64(f64 x) {
     return (struct own_turn){r, (t - r) + tail, as_u64(shifted)};
 }
 DEVICE f64 own_wave_64(struct own_turn turn, u64 ahead) { /* sin(r + rest + (quarter + ahead) pi/2) by Taylor series */
-    const f64 r = turn.r, rest = turn.rest, z = r * r, half = 0.5 * z, above = 1.0 - half;
+    const f64 r = turn.r, rest = turn.rest, z = r * r, halved = 0.5 * z, above = 1.0 - halved;
     const u64 quarter = turn.quarter + ahead;
     f64 p = FMA(1.0 / 355687428096000, z, -1.0 / 1307674368000);
     f64 q = FMA(1.0 / 20922789888000, z, -1.0 / 87178291200);
@@ -150,10 +150,10 @@ DEVICE f64 own_wave_64(struct own_turn turn, u64 ahead) { /* sin(r + rest + (qua
     q = FMA(q, z, 1.0 / 24);
     p = FMA(p, z, -1.0 / 6);
     const f64 sine = r + FMA(p * z, r, rest * above);
-    const f64 cosine = above + (((1.0 - above) - half) + FMA(z * z, q, -r * rest));
+    const f64 cosine = above + (((1.0 - above) - halved) + FMA(z * z, q, -r * rest));
     return as_f64(as_u64(quarter & 1 ? cosine : sine) ^ ((quarter & 2) << 62));
 }
-#define OWN_FAR 1e6 /* from here on libmvec's, which reduces any argument */
+#define OWN_FAR 1e6 /* from here on the device's own, which reduces any argument */
 DEVICE f64 own_sin_64(f64 x) {
     const f64 size = as_f64(as_u64(x) & 0x7fffffffffffffffu), far = sin(size > OWN_FAR ? x : 0.0);
     return size > OWN_FAR ? far : x == 0 ? x : own_wave_64(own_reduce_64(x), 0);

@@ -32,6 +32,9 @@ typedef double f64;
 #define LOCAL_SIZE(d) ((i64)get_local_size(d))
 #define UNROLL _Pragma("unroll")
 #define as_u32(x) as_uint(x)
+#define as_u64(x) as_ulong(x)
+#define as_f64(x) as_double(x)
+#define OWN_MATH_64 (HAS_F64 && OWN_MATH == 2) /* PoCL's are 3 units off, as libmvec's */
 #define as_f32(x) as_float(x)
 #ifdef FP_FAST_FMAF /* what OpenCL defines where fma() is an instruction */
 #define FMA(a, b, c) fma(a, b, c)
