@@ -31,7 +31,9 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
 
 def kernels_for(kind: str, limits: Limits) -> tuple[Kernel, ...]:
     """Those among which a device with these limits chooses: all, or where it compiles nothing, ops on its arrays."""
-    return KERNELS[kind] if limits.compiles else (ARRAYS,)
+    if limits.compiles:
+        return KERNELS[kind]
+    return (ARRAYS,) if kind in ("map", "reduce", "row", "matmul") else ()
 
 
 __all__ = ["KERNELS", "Kernel", "Operand", "Problem", "kernels_for"]

@@ -81,9 +81,9 @@ def _floor_divide(a: Any, b: Any) -> Any:
 
 def _power(a: Any, b: Any) -> Any:
     """NumPy's, but it refuses negative powers of integers: here they are rounded towards zero, 0's are 0."""
+    if np.asarray(a).dtype.kind != "i" or not np.any(np.less(b, 0)):
+        return np.power(a, b)  # as they come: a Python scalar is weak
     a, b = np.asarray(a), np.asarray(b)
-    if a.dtype.kind != "i" or not (b < 0).any():
-        return np.power(a, b)
     ones = np.where(b % 2 == 0, a * a, a)  # of 1 and -1
     return np.where(b >= 0, np.power(a, np.maximum(b, 0)), np.where(np.abs(a) == 1, ones, 0)).astype(a.dtype)[()]
 

@@ -131,7 +131,7 @@ def test_ufuncs_on_the_host_are_counted_and_come_back(device):
     np.add.at(b, [0, 0, 1], 5)
     agree(y, b, device)
     found = tw.fallbacks()
-    assert {"logaddexp2", "add.reduceat", "minimum.reduce", "modf", "add.at"} < set(found)
+    assert {"logaddexp2", "add.reduceat", "minimum.reduce", "modf", "add.at"} <= set(found)
     assert found["logaddexp2"].nbytes == 3 * A.nbytes - A.nbytes  # one operand fetched, the result brought back
 
 

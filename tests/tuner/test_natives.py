@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,5 +103,7 @@ def test_an_op_of_a_script_is_found_by_the_worker(cpu, tmp_path):
         "tw.register('map', 'cpu', mine)\n"
         f"print(tune(double({BIG}), get_device('cpu'), budget=2.0).best.kernel)\n"
     )  # not guarded: the worker runs it too
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    path = os.pathsep.join([str(Path(__file__).parent.parent.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "mine", done.stdout + done.stderr

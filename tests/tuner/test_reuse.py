@@ -115,7 +115,7 @@ def test_why_names_what_changed(store, cpu, monkeypatch):  # noqa: F811
     monkeypatch.setattr("tilewright.tuner.command_why.default_store", lambda: store)
     problem, own = double(), cpu.fingerprint
     kernel, config = valid(problem, cpu)
-    text = text_hash(problem, Candidate(kernel, config))
+    text = text_hash(problem, Candidate(kernel, config), cpu)
     changes = ({}, {"compiler": "an older one"}, {"model": "a sibling"}, {"backend": "another"})
     for change in changes:
         store.append(trial(problem, kernel, config, 1e-3, replace(own, **change), text=text))
