@@ -65,7 +65,9 @@ CALLS: list[tuple[str, tuple, dict]] = [
     *(("pad", (M, ((2, 1), (0, 9))), {"mode": mode}) for mode in ("edge", "reflect", "symmetric", "wrap")),
     ("pad", (M, 0), {"mode": "edge"}),
 ]  # fmt: skip
-ELSEWHERE = set("bfloat16 bool_ intp einsum nn random register top_k tune tune_kernel tuning".split())
+ELSEWHERE = {
+    "bfloat16", "bool_", "intp", "einsum", "nn", "random", "register", "top_k", "tune", "tune_kernel", "tuning",
+}  # fmt: skip
 
 
 def moved(value, device):
