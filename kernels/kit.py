@@ -12,12 +12,13 @@ from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS, kernels_for
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, transposed
+from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, scans, sorting, transposed
 from tilewright.kernels.kit_ops import ops
 from tilewright.kernels.kit_run import Worst, pick, run_graph
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Kernel, Problem
 from tilewright.kernels.products import PRODUCTS
+from tilewright.kernels.sort import tile_of
 from tilewright.kernels.space import Config
 
 kernels = Tier("kernels", "what is computed, against NumPy")
@@ -126,20 +127,24 @@ def templates() -> dict[str, tuple[str, Kernel]]:
     return {kernel.name: (kind, kernel) for kind, found in KERNELS.items() for kernel in found}
 
 
-def _configs_graphs(name: str) -> list[list[Node]]:
+def _configs_graphs(name: str, device: Device) -> list[list[Node]]:
     """Graphs among which each kernel finds one that it applies to, of sizes that no tile divides."""
     if name == "matmul":
         x, vector = data((67, 133), "float32"), data((3, 133), "float32", 2)
         return [[matmul(x, data((133, 45), "float32", 1))], [matmul(vector, transposed(data((45, 133), "float32", 1)))]]
     if name in PRODUCTS:
         return products(name)
+    if name == "scan":
+        return scans()
+    if name in ("sort", "select", "merge"):
+        return sorting(tile_of(device.limits))
     return [kind.graph("float32", 131) for kind in KINDS if kind.kernels == name]
 
 
 def _applicable(kind: str, kernel: Kernel, device: Device) -> list[Node] | None:
     if kernel not in kernels_for(kind, device.limits):
         return None
-    for roots in _configs_graphs(kind):
+    for roots in _configs_graphs(kind, device):
         problem = _main(roots, kind, device)
         if problem.kind == kind and any(True for _ in kernel.space(problem, device.limits)):
             return roots

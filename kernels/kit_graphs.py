@@ -13,6 +13,7 @@ from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.products import Window
 from tilewright.kernels.reduce import BLOCK
+from tilewright.kernels.sort import SERIAL_TILE
 
 Sizes = tuple[int, ...]
 
@@ -159,6 +160,42 @@ def products(name: str) -> list[list[Node]]:
     return found
 
 
+def scan(name: str, node: Node, axis: int) -> Node:
+    return Node("scan", (node,), (name, axis), node.shape, node.dtype)
+
+
+def ordered(name: str, node: Node, keep: int, descending: bool = False) -> Node:
+    """The first `keep` in order along the last axis: themselves ("sort") or their places ("argsort")."""
+    dtype = node.dtype if name == "sort" else "int64"
+    last = len(node.shape) - 1
+    return Node(name, (node,), (last, descending, keep), (*node.shape[:-1], keep), dtype)
+
+
+def _running(dtype: str, n: int) -> list[Node]:
+    """Along rows and down columns."""
+    name = "max" if dtype == "bool" else "sum"
+    return [scan(name, _summed((3, n), dtype), 1), scan(name, _summed((n, 70), dtype), 0)]
+
+
+def _sorted(dtype: str, n: int) -> list[Node]:
+    """Few distinct values, so that places tell whether equal ones keep their order."""
+    x = data((3, n), dtype)
+    repeated = Node("buffer", (), np.take(x.arg, np.arange(n) % 7, axis=1), x.shape, dtype)
+    return [ordered("sort", x, n), ordered("argsort", repeated, n, descending=True)]
+
+
+def scans() -> list[list[Node]]:
+    """Along many rows, and down columns."""
+    return [[scan("sum", data((600, 131), "float32"), 1)], [scan("sum", data((131, 333), "float32"), 0)]]
+
+
+def sorting(tile: int) -> list[list[Node]]:
+    """A sort of several tiles and a selection of a few, whose steps are all the kinds that put in order."""
+    x = data((2, 4 * tile + 13), "float32")
+    few = data((2, 5000), "float32")
+    return [[ordered("argsort", x, x.shape[1])], [ordered("argsort", few, 3)]]
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A graph of one size n in any dtype. `kernels` is the kind of its main problem, `ulps(n)` the error allowed of a
@@ -187,6 +224,7 @@ _TWO = "2 ulp: a product and a sum round once each"
 _ROOT = "4 + sqrt(n) ulp: each of n additions rounds, and such errors grow with the root of their number"
 _SOFTMAX = "12 + sqrt(n) ulp: exp rounds by 4, above and below the line; the sum and the division round too"
 BLOCKS = (BLOCK - 1, BLOCK, BLOCK + 1)
+TILES = (SERIAL_TILE - 1, SERIAL_TILE, SERIAL_TILE + 1, 6 * SERIAL_TILE + 7)
 KINDS = (
     Kind("map", "map", _map, _rounding, _TWO, 1 << 17),
     Kind("broadcast", "map", _broadcast, lambda n: 4.0, "4 ulp: two products and two sums round once each", 1 << 15),
@@ -202,4 +240,6 @@ KINDS = (
     Kind("matmul", "matmul", _matmul, _adding, _ROOT, 520),
     Kind("matmul with a transposed factor", "matmul", _wide_matmul, lambda n: _adding(13), _ROOT, 520),
     Kind("batched matmul with a bias", "matmul", _batched_matmul, lambda n: 1 + _adding(8), _ROOT, 130),
+    Kind("running sum", "scan", _running, _adding, _ROOT, 1 << 11, BLOCKS),
+    Kind("sort and argsort", "sort", _sorted, lambda n: 0.0, "exact: values are moved", 1 << 9, TILES),
 )  # fmt: skip
