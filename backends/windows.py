@@ -84,3 +84,17 @@ def element_numbers(layout: Layout, count: int) -> tuple[np.ndarray[Any, Any], n
     hit, number = np.zeros(count, bool), np.zeros(count, np.int64)
     hit[places], number[places] = True, np.arange(places.size)
     return hit, number
+
+
+def dtype_name(array: Any) -> str:
+    """NumPy's name of an array's dtype, whatever the library writes before it."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+def as_dtype(xp: Any, array: Any, dtype: str) -> Any:
+    """`array` in the dtype of that name."""
+    if dtype_name(array) == dtype:
+        return array
+    if hasattr(xp, "astype"):
+        return xp.astype(array, getattr(xp, dtype))
+    return array.astype(getattr(xp, dtype))

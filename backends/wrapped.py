@@ -33,7 +33,7 @@ from tilewright.backends.protocol import (
     Unsupported,
     VendorCall,
 )
-from tilewright.backends.windows import element_numbers, in_order, window
+from tilewright.backends.windows import as_dtype, element_numbers, in_order, window
 
 Library = Any
 """An array of the wrapped library."""
@@ -202,15 +202,6 @@ class WrappedDevice:
         for cell in dict.fromkeys(ref() for ref in cells):
             if cell is not None and cell.dtype and self._finish is not None:
                 cell.array = self._finish(cell.array)
-
-
-def as_dtype(xp: Any, array: Library, dtype: str) -> Library:
-    """`array` in the dtype of that name."""
-    if str(array.dtype).rpartition(".")[2] == dtype:
-        return array
-    if hasattr(xp, "astype"):
-        return xp.astype(array, getattr(xp, dtype))
-    return array.astype(getattr(xp, dtype))
 
 
 def _limits(dtypes: frozenset[str]) -> Limits:

@@ -144,7 +144,7 @@ def collect(file: Path, rounds: int = 40) -> None:
         if label not in ("sum rows 2048x2048", "softmax 2048x1024", "matmul 128"):
             continue
         bench = Bench(problem, device, lambda stage: None)
-        spaces_of = {name: kernel.space(problem, device.limits) for name, kernel in kernels(problem).items()}
+        spaces_of = {name: kernel.space(problem, device.limits) for name, kernel in kernels(problem, device).items()}
         all_of = [Candidate(name, config) for name, space in spaces_of.items() for config in space]
         step = max(1, len(all_of) // 8)
         bounds = [bench._ready(c) for c in islice(all_of, 0, None, step)][:8]

@@ -13,8 +13,8 @@ from typing import Any
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device, Layout
+from tilewright.backends.windows import dtype_name
 from tilewright.dtypes import supported
-from tilewright.kernels.arrays import dtype_name
 from tilewright.kernels.node import Node
 from tilewright.leaf import Leaf
 from tilewright.views import row_major

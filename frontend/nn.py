@@ -23,7 +23,7 @@ from tilewright.views import broadcast
 
 __all__ = [
     "attention", "avg_pool", "conv", "gelu", "layer_norm", "log_softmax", "logsumexp", "matmul", "max_pool", "relu",
-    "rms_norm",    "silu", "softmax",
+    "rms_norm", "silu", "softmax",
 ]  # fmt: skip
 
 

@@ -100,10 +100,10 @@ class HostPlan:
 
     stages: tuple[Stage, ...] = ()
     patient: tuple[Any, ...] = ()
-    between: dict[int, int] = {}  # noqa: RUF012
 
     def __init__(self, graph: Graph, device: Device, reason: str) -> None:
         self.device, self.reason = device, reason
+        self.between: dict[int, int] = {}
         self.rows = graph.key
         self.ops = sorted({n.op for n in graph.order if n.op not in ("buffer", "const", "view")})
 

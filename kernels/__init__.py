@@ -29,11 +29,15 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
 """The kernels for each kind of problem, the preferred one first."""
 
 
+EVERYWHERE = ("map", "reduce", "row", "matmul")
+"""The kinds that every device computes itself; the others it may leave to the host."""
+
+
 def kernels_for(kind: str, limits: Limits) -> tuple[Kernel, ...]:
     """Those among which a device with these limits chooses: all, or where it compiles nothing, ops on its arrays."""
     if limits.compiles:
         return KERNELS[kind]
-    return (ARRAYS,) if kind in ("map", "reduce", "row", "matmul") else ()
+    return (ARRAYS,) if kind in EVERYWHERE else ()
 
 
-__all__ = ["KERNELS", "Kernel", "Operand", "Problem", "kernels_for"]
+__all__ = ["EVERYWHERE", "KERNELS", "Kernel", "Operand", "Problem", "kernels_for"]

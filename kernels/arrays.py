@@ -26,6 +26,7 @@ from tilewright.backends.protocol import (
     Program,
     TilewrightError,
 )
+from tilewright.backends.windows import as_dtype, dtype_name
 from tilewright.kernels.node import Node, row_major, toposort
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.oracle import dot_operands, lift, reduced
@@ -173,10 +174,7 @@ class _Run:
         return result
 
     def cast(self, x: Library, dtype: str) -> Library:
-        if dtype_name(x) == dtype:
-            return x
-        kind = getattr(self.xp, dtype)
-        return self.xp.astype(x, kind) if hasattr(self.xp, "astype") else x.astype(kind)
+        return as_dtype(self.xp, x, dtype)
 
     def upload(self, data: Any, dtype: str) -> Library:
         """An array of the library with NumPy's elements, as `dtype`."""
@@ -190,11 +188,6 @@ class _Run:
         buffer = self.device.allocate(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
         self.device.store(Layout(dtype.name, shape, row_major(shape)), buffer, x)
         return np.frombuffer(self.device.read(buffer, buffer.nbytes), dtype).reshape(shape)
-
-
-def dtype_name(x: Library) -> str:
-    """NumPy's name of an array's dtype, whatever the library writes before it."""
-    return str(x.dtype).rpartition(".")[2]
 
 
 def _dot(a: Any, b: Any) -> Any:

@@ -9,8 +9,8 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, unravel, values
 from tilewright.kernels.matmul_cpu import register_file, up_to
-from tilewright.kernels.matmul_header import declarations, finisher, loader, names, template
-from tilewright.kernels.matmul_tile import MAX_BATCH, OTHER_REGISTERS, STATIC_SHARED
+from tilewright.kernels.matmul_header import PER_WORK, declarations, finisher, loader, names, template
+from tilewright.kernels.matmul_tile import MAX_BATCH, OTHER_REGISTERS, STATIC_SHARED, group_threads
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
@@ -19,7 +19,6 @@ BLOCKS_M, BLOCKS_N = (6, 24, 48, 96, 192), (32, 64, 128, 256, 512)
 TILES = ((6, 2), (4, 3), (4, 2), (6, 1), (4, 1), (2, 2), (2, 1), (1, 2), (1, 1))
 """TILE_M and TILE_VECTORS, best first with 16 registers; with 32 the first two of WIDE_TILES come before them."""
 WIDE_TILES = ((12, 2), (8, 3))
-PER_WORK = 8  # multiply-adds of a product take a core about as long as one operation of a map
 
 
 def attention_of(problem: Problem) -> Node:
@@ -150,11 +149,11 @@ class AttentionTile:
             Rule("a block must be whole tiles", lambda c: int(c["TILE_M"]) <= int(c["BLOCK_M"])),
             Rule(
                 "the device takes no group of that many threads",
-                lambda c: _group_threads(c) <= limits.threads_per_group,
+                lambda c: group_threads(c) <= limits.threads_per_group,
             ),
             Rule(
                 "fewer threads than a sub-group leave lanes idle",
-                lambda c: _group_threads(c) >= min(32, limits.subgroup) or int(c["BLOCK_M"]) <= 8,
+                lambda c: group_threads(c) >= min(32, limits.subgroup) or int(c["BLOCK_M"]) <= 8,
             ),
             Rule("queries, scores and a tile of keys must fit into what a kernel may declare as shared memory", shared),
             Rule("a thread has 255 registers for its scores and sums", registers),
@@ -177,7 +176,7 @@ class AttentionTile:
         text = header(problem) + f"#define OUTER ({outer})\n" + template("attention_tile.c")
         fixed = {**config, "HEAD_D": depth, "HEAD_E": element, "MAX_BATCH": MAX_BATCH}
         defines = tuple((name, int(value)) for name, value in fixed.items())
-        entry, group = entry_name(self.name, problem), (_group_threads(config), 1, 1)
+        entry, group = entry_name(self.name, problem), (group_threads(config), 1, 1)
         return Source(entry, parameters(problem, C), text, defines, group, filename="attention_header.h")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -185,10 +184,6 @@ class AttentionTile:
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem)
-
-
-def _group_threads(config: Config) -> int:
-    return int(config["BLOCK_M"]) // int(config["TILE_M"]) * (int(config["BLOCK_N"]) // int(config["TILE_N"]))
 
 
 def _nbytes(problem: Problem) -> int:

@@ -22,8 +22,8 @@ from tilewright.kernels.emit import (
 )
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.reduce import columnar, combiners, group_threads, phases
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
+from tilewright.kernels.reduce import columnar, combiners, phases
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 
 
 class Columns:
@@ -43,7 +43,7 @@ class Columns:
         few = Rule(
             "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
         )
-        threads = tuple(t for t in group_threads(limits) if t <= 512)
+        threads = thread_counts(limits)
         length = -(-problem.space[-1] // problem.parts) + 2
         ended = ends(limits, lambda c: length * (int(c["TILE"]) // int(c["THREADS"]) * iterations(problem) + 1))
         return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few, ended))
@@ -51,7 +51,7 @@ class Columns:
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
-        threads = min(128, group_threads(limits)[-1])
+        threads = min(128, thread_counts(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:

@@ -10,10 +10,18 @@ from math import prod
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.attention import PER_WORK
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_cpu import MatmulCpu
-from tilewright.kernels.matmul_header import declarations, finisher, loader, names, oriented, sum_type, template
+from tilewright.kernels.matmul_header import (
+    PER_WORK,
+    declarations,
+    finisher,
+    loader,
+    names,
+    oriented,
+    sum_type,
+    template,
+)
 from tilewright.kernels.matmul_tile import MAX_BATCH, MatmulTile, group_threads, pad
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.problem import Operand, Problem

@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
-from tilewright.kernels import KERNELS, kernels_for
+from tilewright.kernels import EVERYWHERE, KERNELS, kernels_for
 from tilewright.kernels.fuse import fuse
 from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, scans, sorting, transposed
 from tilewright.kernels.kit_ops import ops
@@ -65,12 +65,24 @@ def check_kind(kind: Kind, dtype: str, device: Device) -> Facts:
     return {"worst ulp": worst.ulps, "sizes": tried}
 
 
+def _made_for(kind: Kind) -> tuple[Capability]:
+    """Whether the device has kernels of that kind; what it has none for, the host computes."""
+
+    def has(device: Device) -> bool:
+        problem = _main(kind.graph("float32", 64), kind.kernels, device)
+        found = kernels_for(problem.kind, device.limits)
+        return any(True for kernel in found for _ in kernel.space(problem, device.limits))
+
+    return (Capability(f"kernels for {kind.name}", has),)
+
+
 for _kind in KINDS:
     for _dtype in (name for name in DTYPES if name not in PARTS):
         _narrow = DTYPES[_dtype].kind == "f" and DTYPES[_dtype].compute != _dtype
         kernels.check(
             f"{_kind.name}: right in {_dtype} at 1, a prime, and around every tile; nothing else is written.",
             dtype_claimed(_dtype),
+            *(_made_for(_kind) if _kind.kernels not in EVERYWHERE else ()),
             name=f"{_kind.name} {_dtype}",
             bound="exact: integers and truth values" if DTYPES[_dtype].kind != "f"
             else f"1 ulp: computed in float32, rounded to {_dtype}" if _narrow else _kind.reason,

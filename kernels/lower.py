@@ -37,7 +37,9 @@ class Group:
     def widen(self, view: View) -> View:
         """A view made before the group had axes to sum over, over the space as it is now."""
         if view.shape == self.before:
-            view = respaced(view, self.target.shape) or view  # checked when the group took that shape
+            found = respaced(view, self.target.shape)
+            assert found is not None  # checked when the group took that shape
+            view = found
         elif len(view.shape) == len(self.space):
             return view
         return View(self.space, (*view.strides, *(0,) * (len(self.space) - len(view.strides))), view.offset)

@@ -8,13 +8,9 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import Writer, bases, entry_name, iterations, parameters, unravel, values, work
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 
 CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
-
-
-def _threads(limits: Limits) -> tuple[int, ...]:
-    return tuple(t for t in (32, 64, 128, 256, 512) if t <= limits.threads_per_group)
 
 
 class Map:
@@ -36,13 +32,14 @@ class Map:
         most = max(prod(problem.space) * 2, 64)
         fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
         ended = ends(limits, lambda c: int(c["PER_THREAD"]) * iterations(problem))
-        return Space({"THREADS": _threads(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}, (fits, ended))
+        choices = {"THREADS": thread_counts(limits), "PER_THREAD": (1, 2, 4, 8, 16, 64), "FLAT": flat}
+        return Space(choices, (fits, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16
         if serial(limits):
             return {"TILE": 16384, "FLAT": int(short), "THREADS": 1}
-        threads = max(t for t in _threads(limits) if t <= 256)
+        threads = max(t for t in thread_counts(limits) if t <= 256)
         size = prod(problem.space)
         per_thread = next((p for p in (16, 4, 2) if size >= threads * p * limits.compute_units * 8), 1)
         while threads > 32 and threads * per_thread > max(size * 2, 64):
@@ -117,13 +114,13 @@ class Blocks:
             "a group walks its block in full rounds",
             lambda c: int(c["BLOCK"]) * int(c["WIDE"]) % int(c["THREADS"]) == 0,
         )
-        choices = {"THREADS": _threads(limits), "BLOCK": (8, 16, 32, 64), "WIDE": (16, 32, 64), "INNER": (0,)}
+        choices = {"THREADS": thread_counts(limits), "BLOCK": (8, 16, 32, 64), "WIDE": (16, 32, 64), "INNER": (0,)}
         return Space(choices, (full,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "BLOCK": 8, "WIDE": 64, "INNER": 1}
-        return {"THREADS": min(256, _threads(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
+        return {"THREADS": min(256, thread_counts(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last, cross = len(problem.space) - 1, _crossing(problem)

@@ -7,6 +7,7 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import Writer, entry_name, iterations, parameters, spell, start, values
 from tilewright.kernels.matmul_header import BATCH, COLUMN, DEPTH, ROW, Factor, dot_of, factors
+from tilewright.kernels.matmul_tile import group_threads
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends
 
@@ -20,10 +21,6 @@ CHOICES: dict[str, tuple[int, ...]] = {
 }
 BLOCKS = ((64, 64, 16, 4, 4), (32, 32, 16, 4, 2), (16, 32, 16, 2, 2), (16, 16, 16, 1, 2), (8, 8, 8, 1, 1))
 """What `default` tries, the largest first, in the order of CHOICES, behind SHARED_TILES."""
-
-
-def _threads(config: Config) -> int:
-    return int(config["BLOCK_M"]) // int(config["TILE_M"]) * (int(config["BLOCK_N"]) // int(config["TILE_N"]))
 
 
 class MatmulBlock:
@@ -45,7 +42,7 @@ class MatmulBlock:
             return fits or not c["SHARED_TILES"]
 
         def walked(c: Config) -> int:
-            filled = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) // _threads(c) + 2
+            filled = int(c["BLOCK_K"]) * (int(c["BLOCK_M"]) + int(c["BLOCK_N"])) // group_threads(c) + 2
             step = int(c["BLOCK_K"]) + 1 + filled * iterations(problem)
             stored = int(c["TILE_M"]) * (int(c["TILE_N"]) + 1) * iterations(problem)
             if not c["SHARED_TILES"]:
@@ -53,8 +50,8 @@ class MatmulBlock:
             return -(-depth // int(c["BLOCK_K"])) * step + stored
 
         rules = (
-            Rule("the device takes no group of that many threads", lambda c: _threads(c) <= limits.threads_per_group),
-            Rule("fewer threads than a sub-group leave lanes idle", lambda c: _threads(c) >= limits.subgroup),
+            Rule("the device takes no such group", lambda c: group_threads(c) <= limits.threads_per_group),
+            Rule("fewer threads than a sub-group leave lanes idle", lambda c: group_threads(c) >= limits.subgroup),
             Rule("the block is larger than the whole result",
                  lambda c: int(c["BLOCK_M"]) < max(9, 2 * m) and int(c["BLOCK_N"]) < max(9, 2 * n)),
             Rule("more than 64 sums of a thread spill registers", lambda c: int(c["TILE_M"]) * int(c["TILE_N"]) <= 64),
@@ -80,7 +77,7 @@ class MatmulBlock:
         text = _Text(problem, language, config)
         body = language.kernel(text.body(), text.shared())
         defines = tuple((name, int(value)) for name, value in config.items())
-        entry, group = entry_name(self.name, problem), (_threads(config), 1, 1)
+        entry, group = entry_name(self.name, problem), (group_threads(config), 1, 1)
         return Source(entry, parameters(problem, language), body, defines, group, filename="matmul_block.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:

@@ -1,8 +1,9 @@
 """The one op table: name, arity, dtype rule, C spelling and NumPy oracle of every elementwise op and reduction.
 
 C spellings are templates: {0} {1} {2} are operands in the compute type, {t} that type's C name, {u} the unsigned
-integer of its width, {p} (in a reduction's start) the type of a complex number's parts. Signed integers wrap through {u}, since overflow is undefined in C. Half-precision values
-are float32 here; the oracle runs in the dtype that NumPy would use.
+integer of its width, {p} (in a reduction's start) the type of a complex number's parts. Signed integers wrap through
+{u}, since overflow is undefined in C. Half-precision values are float32 here; the oracle runs in the dtype that NumPy
+would use.
 """
 
 from __future__ import annotations

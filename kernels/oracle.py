@@ -11,7 +11,7 @@ from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
 from tilewright.kernels.oracle_products import product
-from tilewright.kernels.problem import Problem
+from tilewright.kernels.problem import Problem, merge_sizes
 from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]
@@ -194,12 +194,6 @@ def _scanned(problem: Problem, node: Node, x: Array, inputs: Sequence[Array], dt
     chunk = -(-problem.space[-1] // problem.parts)
     pieces = [_scan(node.arg, x[..., p : p + chunk], x.ndim - 1, dtype) for p in range(0, problem.space[-1], chunk)]
     return np.concatenate([pieces[0], *(combine(before[..., [p]], y) for p, y in enumerate(pieces[1:]))], axis=-1)
-
-
-def merge_sizes(problem: Problem) -> tuple[int, int, int]:
-    """width, keep and have of a merge: see Problem."""
-    width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
-    return width, keep, have
 
 
 def ordered(x: Array, run: int, descending: bool) -> Array:

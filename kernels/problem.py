@@ -214,3 +214,9 @@ class Kernel(Protocol):
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]: ...
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]: ...
+
+
+def merge_sizes(problem: Problem) -> tuple[int, int, int]:
+    """width, keep and have of a merge: see Problem."""
+    width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
+    return width, keep, have

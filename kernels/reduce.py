@@ -27,7 +27,7 @@ from tilewright.kernels.emit import (
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 
 BLOCK = 8192  # elements summed in one go: partial sums of blocks keep float32's error near that of pairwise summation
 
@@ -45,10 +45,6 @@ def phases(problem: Problem) -> list[list[Node]]:
             depth += 1
         level[id(node)] = depth
     return found
-
-
-def group_threads(limits: Limits) -> tuple[int, ...]:
-    return tuple(t for t in (32, 64, 128, 256, 512, 1024) if t <= limits.threads_per_group)
 
 
 class Rows:
@@ -72,7 +68,7 @@ class Rows:
             lanes = (1,) if _reordered(problem, limits) else (8, 16, 32)
             return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
         rules = (ends(limits, partial(_iterations, problem)),)
-        return Space({"THREADS": group_threads(limits), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
+        return Space({"THREADS": thread_counts(limits, 1024), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         keep = int(_kept(problem) is not None)
@@ -80,7 +76,8 @@ class Rows:
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             rows = rows if problem.space[-1] < 4096 else 1
             return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if _reordered(problem, limits) else 16}
-        threads = next((t for t in group_threads(limits) if t * 8 >= problem.space[-1]), group_threads(limits)[-1])
+        counts = thread_counts(limits, 1024)
+        threads = next((t for t in counts if t * 8 >= problem.space[-1]), counts[-1])
         config: Config = {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
         space = self.space(problem, limits)
         return config if space.refusal(config) is None else max(space, key=lambda c: (c["THREADS"], -int(c["ROWS"])))

@@ -26,13 +26,9 @@ from tilewright.kernels.emit import (
 )
 from tilewright.kernels.node import toposort
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial, thread_counts
 
 BLOCK = 4096
-
-
-def _group_threads(limits: Limits) -> tuple[int, ...]:
-    return tuple(t for t in (32, 64, 128, 256, 512) if t <= limits.threads_per_group)
 
 
 class ScanRows:
@@ -56,13 +52,13 @@ class ScanRows:
             "a tile and the threads' totals are more than a group's shared memory",
             lambda c: _shared_count(c) * width <= limits.shared_nbytes,
         )
-        return Space({"THREADS": _group_threads(limits), "PER_THREAD": (1, 2, 4, 8, 16), "ROWS": (1,)}, (fits,))
+        return Space({"THREADS": thread_counts(limits), "PER_THREAD": (1, 2, 4, 8, 16), "ROWS": (1,)}, (fits,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             return {"THREADS": 1, "PER_THREAD": 1, "ROWS": rows if problem.space[-1] < BLOCK else 1}
-        threads = next((t for t in _group_threads(limits) if t * 4 >= problem.space[-1]), _group_threads(limits)[-1])
+        threads = next((t for t in thread_counts(limits) if t * 4 >= problem.space[-1]), thread_counts(limits)[-1])
         return {"THREADS": min(threads, 256), "PER_THREAD": 4, "ROWS": 1}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
@@ -102,12 +98,12 @@ class ScanColumns:
         few = Rule(
             "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
         )
-        return Space({"THREADS": _group_threads(limits), "TILE": (32, 64, 128, 256, 512, 1024)}, (full, few))
+        return Space({"THREADS": thread_counts(limits), "TILE": (32, 64, 128, 256, 512, 1024)}, (full, few))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
-        threads = min(128, _group_threads(limits)[-1])
+        threads = min(128, thread_counts(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:

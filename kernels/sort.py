@@ -18,8 +18,8 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import Writer, address, bases, entry_name, parameters, unravel, values, work
 from tilewright.kernels.node import toposort
-from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial
+from tilewright.kernels.problem import Problem, merge_sizes
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial, thread_counts
 
 GROUP_TILE, SERIAL_TILE = 1024, 32
 MOST_SELECTED = 256  # one thread keeps no more in order by insertion
@@ -30,10 +30,6 @@ def tile_of(limits: Limits) -> int:
     if serial(limits):
         return SERIAL_TILE
     return next(t for t in (GROUP_TILE, 512, 256, 128, 64) if t * 20 <= limits.shared_nbytes or t == 64)
-
-
-def _threads(limits: Limits) -> tuple[int, ...]:
-    return tuple(t for t in (32, 64, 128, 256, 512) if t <= limits.threads_per_group)
 
 
 def _order(problem: Problem) -> str:
@@ -97,13 +93,13 @@ class SortTiles:
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TURN": (1, 16, 64, 256)})
-        return Space({"THREADS": _threads(limits), "TURN": (1,)})
+        return Space({"THREADS": thread_counts(limits), "TURN": (1,)})
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "TURN": 64 if self._tiles(problem) >= 256 * limits.compute_units else 1}
-        tile = abs(problem.body[0].arg)
-        return {"THREADS": next((t for t in _threads(limits) if t * 4 >= tile), _threads(limits)[-1]), "TURN": 1}
+        tile, counts = abs(problem.body[0].arg), thread_counts(limits)
+        return {"THREADS": next((t for t in counts if t * 4 >= tile), counts[-1]), "TURN": 1}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last, node = len(problem.space) - 1, problem.body[0]
@@ -262,12 +258,12 @@ class Merge:
         if serial(limits):
             return Space({"THREADS": (1,), "SHARE": (256, 1024, 4096, 16384)})
         few = Rule("threads with longer shares are too few to hide memory's latency", lambda c: int(c["SHARE"]) <= 64)
-        return Space({"THREADS": _threads(limits), "SHARE": (4, 8, 16, 32, 64)}, (few,))
+        return Space({"THREADS": thread_counts(limits), "SHARE": (4, 8, 16, 32, 64)}, (few,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "SHARE": 4096}
-        return {"THREADS": min(128, _threads(limits)[-1]), "SHARE": 8}
+        return {"THREADS": min(128, thread_counts(limits)[-1]), "SHARE": 8}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last = len(problem.space) - 1
@@ -291,7 +287,7 @@ class Merge:
         return Source(entry_name(self.name, problem), parameters(problem, C), body, defines, group, filename="merge.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
-        width, keep, have = (int(problem.scalars[s.arg][1]) for s in problem.body[0].src[-3:])
+        width, keep, have = merge_sizes(problem)
         shares = prod(problem.space[:-1]) * -(-have // (2 * width)) * -(-keep // int(config["SHARE"]))
         return (-(-shares // int(config["THREADS"])), 1, 1)
 

@@ -46,6 +46,11 @@ class Space:
         return next((rule.reason for rule in self.rules if not rule.holds(config)), None)
 
 
+def thread_counts(limits: Limits, most: int = 512) -> tuple[int, ...]:
+    """The sizes of group worth trying on a device."""
+    return tuple(t for t in (32, 64, 128, 256, 512, 1024) if t <= min(most, limits.threads_per_group))
+
+
 def serial(limits: Limits) -> bool:
     """Whether one thread does the work of a group best: a CPU, behind whatever language.
 

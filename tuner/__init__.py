@@ -29,7 +29,7 @@ __all__ = [
 
 _LATE = {
     "Observations": "observe", "tune_observed": "observe", "tuning": "observe", "tune": "tune_problem",
-    "tune_raw": "tune_raw", "search": "search_space", "Failed": "search_space", "Known": "transfer", "Policy": "policy",
+    "search": "search_space", "Failed": "search_space", "Known": "transfer", "Policy": "policy",
 }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
-from tilewright.kernels.oracle import held, merge_sizes, ordered, reference, window
-from tilewright.kernels.problem import SUMMED, Operand, Problem
+from tilewright.kernels.oracle import held, ordered, reference, window
+from tilewright.kernels.problem import SUMMED, Operand, Problem, merge_sizes
 from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]

@@ -17,7 +17,7 @@ from tilewright.tuner.records import Record
 from tilewright.tuner.reuse import GRADES, IGNORE, REMEASURE, SEED, USE, Reuse, reuse
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import Store, default_store
-from tilewright.tuner.tune_problem import AGAIN_SECONDS
+from tilewright.tuner.tune_problem import AGAIN_SECONDS, problem_of
 from tilewright.tuner.yardstick import duration
 
 DONE = {
@@ -58,9 +58,7 @@ def find_problem(name: str, device: Device, store: Store) -> Problem:
 
 def _problem(record: Record) -> Problem:
     try:
-        data = dict(record.details["problem"])
-        data["scalars"] = [[d, float(v) if isinstance(v, str) else v] for d, v in data["scalars"]]  # infinity, NaN
-        return Problem.from_json(data)
+        return problem_of(record.details["problem"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise click.ClickException(f"the record of {record.title!r} says no problem: {error}") from None
 

@@ -118,9 +118,7 @@ class Past:
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted
 
     def first(self) -> list[Candidate]:
-        """What to measure before any search: vendor, default, winners that no longer hold as they are, others'.
-
-        Native ops too."""
+        """What to measure before any search: vendor, default, native ops, winners that hold no longer, others'."""
         nearest = self._store.nearest(self.problem, self.device.fingerprint)[:2]
         guesses = sorted((r for r in self.seeds if r.status == "ok"), key=lambda r: (r.stage != "final", r.seconds))
         own = [Candidate(native.name) for native in natives(self.problem, self.device)]

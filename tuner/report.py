@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.protocol import Fingerprint
-from tilewright.kernels.problem import Problem
 from tilewright.tuner.prepare import VENDOR
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store
+from tilewright.tuner.tune_problem import problem_of
 
 ENOUGH = 12
 """Trials from which on it makes sense to ask what explains their differences."""
@@ -96,8 +96,7 @@ def _work(data: Any) -> Work | None:
     if data.get("kind") == "raw":
         return Work(int(data["nbytes"]), 0, "float32")
     try:
-        scalars = [[d, float(v) if isinstance(v, str) else v] for d, v in data["scalars"]]  # JSON has no infinity
-        problem = Problem.from_json({**data, "scalars": scalars})
+        problem = problem_of(data)
     except (KeyError, TypeError, ValueError, IndexError):
         return None
     return Work(problem.nbytes, problem.operations, problem.outputs[0].dtype)

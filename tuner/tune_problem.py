@@ -292,6 +292,15 @@ def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | No
     return best, next(reversed(vendor or [r for r in rows if r.default]), None)
 
 
+def problem_of(data: Any) -> Problem:
+    """The problem that a record or a study wrote down through `plain`.
+
+    Raises KeyError, TypeError, ValueError or IndexError for what is none, or of another version.
+    """
+    scalars = [[dtype, float(v) if isinstance(v, str) else v] for dtype, v in data["scalars"]]
+    return Problem.from_json({**data, "scalars": scalars})
+
+
 def plain(data: Any) -> Any:
     """JSON has no infinity and no NaN: they become strings."""
     if isinstance(data, dict):
