@@ -15,10 +15,10 @@ from tilewright.backends.protocol import Argument, Launch, Source
 class CpuLaunch:
     """A compiled function and the slots it reads: grid, then one 8-byte slot per argument."""
 
-    __slots__ = ("_arguments", "_parameters", "_run", "address", "program", "slots")
+    __slots__ = ("_arguments", "_run", "_values", "address", "program", "slots")
 
     def __init__(self, program: CpuProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
-        self.program, self._run, self._parameters = program, program.run, program.parameters
+        self.program, self._run, self._values = program, program.run, program.values
         self.slots = (ctypes.c_int64 * (3 + len(arguments)))(*grid)
         self.address = ctypes.addressof(self.slots)
         self._arguments: list[Argument] = list(arguments)  # keeps the buffers alive
@@ -29,11 +29,11 @@ class CpuLaunch:
         self._run(self.address)
 
     def set(self, index: int, argument: Argument) -> None:
-        parameter = self._parameters[index]
-        if parameter.access != "value":
+        dtype = self._values[index]
+        if dtype is None:
             self.slots[3 + index] = argument.handle  # type: ignore[union-attr]
         else:
-            struct.pack_into("8s", self.slots, 8 * (3 + index), pack_value(parameter.dtype, argument))
+            struct.pack_into("8s", self.slots, 8 * (3 + index), pack_value(dtype, argument))
         self._arguments[index] = argument
 
 
@@ -42,6 +42,7 @@ class CpuProgram:
 
     def __init__(self, library: ctypes.CDLL, source: Source) -> None:
         self.entry, self.parameters = source.entry, source.parameters
+        self.values = tuple(p.dtype if p.access == "value" else None for p in source.parameters)  # None: a buffer
         function = library[f"tilewright_{source.entry}" if source.raw else source.entry]
         self.address = ctypes.cast(function, ctypes.c_void_p).value or 0
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL while it runs

@@ -46,7 +46,7 @@ class PinnedLeaf(Leaf):
     buffer: Buffer
 
     def __init__(self, buffer: Buffer, device: Device, owner: Any = None, writable: bool = True) -> None:
-        super().__init__(buffer, device)
+        self.buffer, self.device, self.origin, self.shown = buffer, device, "", None  # super() would cost as much again
         self.owner, self.writable, self.lent = owner, writable, owner is None
         self.outside: Callable[[], Any] = _somebody
 

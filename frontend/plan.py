@@ -44,6 +44,8 @@ class Plan:
         roots: list[tuple[int, int]], slots: int,
     ) -> None:  # fmt: skip
         self.device, self.stages, self.leaves, self.consts = device, stages, leaves, consts
+        self._places = [(number, put, index) for number, places in enumerate(leaves) for put, index in places]
+        self._fields = [(number, *field) for number, fields in enumerate(consts) for field in fields]
         self.roots, self.slots = roots, slots
         self.patient: tuple[Any, ...] = ()  # names of what runs in pieces until compiling it pays
         self.between: dict[int, int] = {}  # which nodes, by place in the graph, are stored though no root: their slots
@@ -53,12 +55,10 @@ class Plan:
 
         Not safe for two threads at once.
         """
-        for places, buffer in zip(self.leaves, buffers, strict=True):
-            for put, index in places:
-                put(index, buffer)
-        for fields, const in zip(self.consts, consts, strict=True):
-            for put, index, dtype in fields:
-                put(index, scalar_argument(dtype, const.arg))
+        for number, put, index in self._places:
+            put(index, buffers[number])
+        for number, put, index, dtype in self._fields:
+            put(index, scalar_argument(dtype, consts[number].arg))
         held: list[Buffer | None] = [None] * self.slots
         allocate = self.device.allocate
         observer = tuner.observing

@@ -21,6 +21,7 @@ from tilewright.plan import HostPlan, Plan, make_plan
 _PASSING = frozenset(("view", "const", "iota", "buffer", "complex"))  # cheaper to see again than to store
 _lock = threading.RLock()
 _plans: dict[tuple[Any, ...], Plan | HostPlan] = {}
+_short_plans: dict[tuple[Any, ...], Plan] = {}  # of `_plans`, those of one op of leaves and scalars, by a shorter key
 _generation = -1
 MAX_PLANS = 4096
 _SOURCES = 4  # where the places of a node's sources begin in its row
@@ -40,19 +41,6 @@ class Graph:
         consts: list[Node] = []
         wanted = list(roots)
         stack = list(wanted)
-        if len(stack) == 1 and stack[0].depth == 1:  # one op of leaves: what eager code evaluates all the time
-            node = stack.pop()
-            places = []
-            for s in node.src:
-                place = number.get(id(s))
-                if place is None:
-                    place = number[id(s)] = len(rows)
-                    order.append(s)
-                    rows.append(_end_row(s, leaves, consts))
-                places.append(place)
-            number[id(node)] = len(rows)
-            order.append(node)
-            rows.append((node.op, node.arg, node.shape, node.dtype, *places))
         while stack:  # sources first; those without sources are taken on the way, which this loop's speed hangs on
             node = stack[-1]
             key = id(node)
@@ -107,6 +95,8 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
 
     Raises TracedValueError inside a function being traced, and whatever the device raises; then nothing has changed.
     """
+    if len(nodes) == 1 and nodes[0].depth == 1 and _eager(nodes[0], device):
+        return
     pending = [node for node in nodes if node.op != "buffer"]
     if len(pending) < len(nodes) and any([n.op == "buffer" and n.arg.buffer is None for n in nodes]):
         raise TracedValueError()
@@ -128,6 +118,37 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
             node.seen = True
         for node, buffer in zip(graph.roots + [graph.order[place] for place in held], results, strict=True):
             become_leaf(node, buffer, device)
+
+
+def _eager(node: Node, device: Device) -> bool:
+    """Compute one op of leaves and scalars without a Graph, as eager code has it evaluated; False where it is not that.
+
+    The first time, the usual way makes the plan.
+    """
+    with _lock:
+        source = node.src
+        if not 0 < len(source) < 3 or (source[0] is source[-1] and len(source) == 2):
+            return False
+        key: list[Any] = [device, node.op, node.arg, node.shape, node.dtype]
+        buffers, consts = [], []
+        for s in source:
+            if s.op == "buffer" and s.arg.buffer is not None:
+                buffers.append(s.arg.buffer)
+                key.append(s.shape)
+            elif s.op == "const":
+                consts.append(s)
+            else:
+                return False
+            key.append(s.dtype)
+        short = tuple(key)
+        plan = _short_plans.get(short)
+        if plan is None or _generation != tuner.generation:
+            found = plan_for(Graph([node]), device)
+            if not isinstance(found, Plan) or found.patient or found.between:
+                return False
+            plan = _short_plans[short] = found
+        become_leaf(node, plan.run(buffers, consts)[0], device)
+        return True
 
 
 def _held(graph: Graph, between: Container[int]) -> list[int]:
@@ -169,6 +190,7 @@ def plan_for(graph: Graph, device: Device) -> Plan | HostPlan:
     global _generation
     if _generation != tuner.generation:
         _plans.clear()
+        _short_plans.clear()
         _generation = tuner.generation
     key = (device, graph.key)
     plan = _plans.get(key)
@@ -176,6 +198,7 @@ def plan_for(graph: Graph, device: Device) -> Plan | HostPlan:
         if len(_plans) >= MAX_PLANS:
             for old in list(_plans)[: MAX_PLANS // 4]:
                 del _plans[old]
+            _short_plans.clear()
         plan = _plans[key] = make_plan(graph, device, patient=tuner.observing is None)
     return plan
 
