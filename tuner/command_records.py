@@ -25,7 +25,7 @@ def records(context: click.Context) -> None:
 def list_records() -> None:
     """The best known for every problem on every device, and when it was measured."""
     store = default_store()
-    everything = store.records()
+    everything, packs = store.records(), store.layered()
     devices = list(dict.fromkeys(r.fingerprint for r in everything))
     if not everything:
         click.echo(f"no records yet in {store.path}; `tilewright tune` makes some")
@@ -36,7 +36,9 @@ def list_records() -> None:
         click.echo(f"{own[-1].device}: {fingerprint.model}, {software}: {len(own)} records")
         for key in dict.fromkeys(r.problem for r in own if r.kind == "trial"):
             click.echo("  " + _line(store, key, [r for r in own if r.problem == key]))
-    click.echo(f"{len(everything)} records in {store.path}")
+    own_count = len(everything) - packs
+    under = f"; {packs} in packs that are layered under them" if packs else ""
+    click.echo(f"{own_count} records in {store.path}{under}")
 
 
 def _line(store: Store, key: str, rows: list[Record]) -> str:
@@ -44,7 +46,8 @@ def _line(store: Store, key: str, rows: list[Record]) -> str:
     failed = sum(r.status == "failed" for r in trials)
     best = store.best(key, trials[0].fingerprint)
     search = store.search(key, trials[0].fingerprint)
-    state = "settled" if search is not None and search.details.get("stopped") == "settled" else "open"
+    ended = search.details.get("stopped") if search is not None else None
+    state = {"settled": "settled", "roof": "at roof"}.get(str(ended), "open")
     day = datetime.fromtimestamp(max(r.when for r in trials)).strftime("%Y-%m-%d %H:%M")
     time = duration(best.seconds) if best else "nothing works"
     counts = f"{len(trials)} trials" + (f", {failed} failed" if failed else "")

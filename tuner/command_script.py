@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
 from tilewright.tuner.choose import choose
 from tilewright.tuner.command_show import Display, Line, line_json, write_json
+from tilewright.tuner.command_sizes import fit_families
 from tilewright.tuner.measure import Unmeasurable, supervisor
 from tilewright.tuner.observe import LIGHT, Observations, Observed, Purse, shares
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.store import default_store
 from tilewright.tuner.tune_problem import tune
 from tilewright.tuner.yardstick import duration, roof
@@ -44,9 +47,13 @@ class Run:
 
 
 def tune_script(
-    console: Console, script: list[str], devices: list[str], budget: float | None, effort: str, target: Path | None
-) -> int:
-    """`script` is its path and arguments; `devices` restricts what is tuned. Returns the exit status."""
+    console: Console, script: list[str], devices: list[str], budget: float | None, effort: str, target: Path | None,
+    policy: Policy = DEFAULT, variants: int | None = None,
+) -> int:  # fmt: skip
+    """`script` is its path and arguments; `devices` restricts what is tuned. Returns the exit status.
+
+    With `variants`, operations that it launched at several sizes get no more kernels than that for all of them.
+    """
     if not Path(script[0]).is_file():
         raise click.ClickException(f"there is no script {script[0]!r}; options go before the script")
     console.print(f"Running {script[0]} to see what it launches")
@@ -59,7 +66,11 @@ def tune_script(
         raise click.ClickException(
             f"{script[0]} launched nothing{where} through tilewright, so there is nothing to tune"
         )
-    lines, interrupted = _tune_rows(console, rows, budget, effort)
+    part = budget if variants is None or budget is None else 0.7 * budget  # the rest is for the sizes' comparison
+    lines, interrupted = _tune_rows(console, rows, part, effort, policy)
+    if variants is not None and not interrupted:
+        rest = math.inf if budget is None or part is None else budget - part
+        fit_families(console, rows, variants, rest, policy)
     after = None
     if not interrupted:
         console.print(f"Running {script[0]} again")
@@ -110,7 +121,9 @@ def _script_failed(console: Console, script: str, run: Run, rows: list[Observed]
     return run.status or 1
 
 
-def _tune_rows(console: Console, rows: list[Observed], budget: float | None, effort: str) -> tuple[list[Line], bool]:
+def _tune_rows(
+    console: Console, rows: list[Observed], budget: float | None, effort: str, policy: Policy
+) -> tuple[list[Line], bool]:
     """Heaviest first, each with its share of the budget; also whether the user interrupted it."""
     lines: list[Line] = []
     purse = Purse(budget)
@@ -128,8 +141,9 @@ def _tune_rows(console: Console, rows: list[Observed], budget: float | None, eff
                 display.begin(f"{row.device} {row.problem.title}", roofs[row.device])
                 seconds = None if budget is None else min(share, purse.left)
                 result = tune(
-                    row.problem, get_device(row.device), effort=effort, budget=seconds, progress=display.update
-                )
+                    row.problem, get_device(row.device), effort=effort, budget=seconds, progress=display.update,
+                    policy=policy,
+                )  # fmt: skip
                 lines.append(Line(row.problem.title, result, roofs[row.device]))
                 display.end(lines[-1])
     except KeyboardInterrupt:

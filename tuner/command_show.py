@@ -19,6 +19,8 @@ from tilewright.tuner.records import Record
 from tilewright.tuner.tune_problem import FOREVER, Result, Status
 from tilewright.tuner.yardstick import duration, rate, share_of_roof
 
+ENDS = {"settled": "; no improvement expected", "roof": "; roof reached", "budget": "; budget spent"}
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -93,7 +95,7 @@ def outcome(line: Line) -> str:
     text = f"{duration(result.best.seconds)}, {percent(result.problem, result.best.seconds, line.roof)} of the roof"
     failed = sum(r.status == "failed" for r in result.trials)
     text += f", {len(result.trials)} trials" + (f" ({failed} failed)" if failed else "")
-    text += {"settled": "; no improvement expected", "budget": "; budget spent"}.get(result.stopped, "")
+    text += ENDS.get(result.stopped, "")
     return text + (f"; measured again since {', '.join(result.changed)} changed" if result.changed else "")
 
 

@@ -16,7 +16,9 @@ from tilewright.backends.registry import discover, get_device
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.command_script import tune_script
 from tilewright.tuner.command_show import Display, Line, line_json, make_console, print_table, write_json
+from tilewright.tuner.command_sizes import MOST_VARIANTS, Sizes, parse_sizes, tune_sizes
 from tilewright.tuner.measure import Unmeasurable
+from tilewright.tuner.policy import CACHES, DEFAULT, LAUNCHES, Policy
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import default_store
 from tilewright.tuner.tune_problem import EFFORTS, Result, allotment, verdict
@@ -74,27 +76,62 @@ class Seconds(click.ParamType):
     metavar="URL",
     help="Share the work with all who use this storage of Optuna: journal:FILE, grpc://HOST:PORT, a database's URL.",
 )
+@click.option(
+    "--cache",
+    type=click.Choice(CACHES),
+    default=DEFAULT.cache,
+    help="Time with data that the caches may hold (warm, the default), or with caches flushed before each run.",
+)
+@click.option(
+    "--launch",
+    type=click.Choice(LAUNCHES),
+    default=DEFAULT.launch,
+    help="Time each launch by itself (eager, the default), or captured and replayed as jit does.",
+)
+@click.option(
+    "--sizes",
+    metavar="OP=SIZE:COUNT,...",
+    callback=parse_sizes,
+    help="Tune an operation at these sizes as a whole, such as matmul=64x64x64:100,512x512x64 or softmax=128x1000.",
+)
+@click.option(
+    "--variants",
+    type=click.IntRange(1, MOST_VARIANTS),
+    help="Keep at most so many variants of a kernel for all its sizes, those of the least worst loss: of --sizes "
+    "(default: 4), or of SCRIPT for each of its operations that has several.",
+)
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT ARGS...]")
 def tune(
     names: tuple[str, ...], budget: float | None, effort: str | None, target: Path | None, storage: str | None,
-    script: tuple[str, ...],
+    cache: str, launch: str, sizes: Sizes | None, variants: int | None, script: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Measure which kernels are fastest, and remember it.
 
     Without SCRIPT a standard list of problems is tuned on every device. With one, it is run, what it launches is tuned,
     the heaviest first, and it is run again to see what was won. What follows SCRIPT is passed on to it.
+
+    A search ends when the budget is spent, when no improvement is expected, or when the best is within 5 % of the
+    device's measured roof. What was tuned last is used, whichever way its times were taken (--cache, --launch).
     """
     if budget is None and effort is None:
         budget = DEFAULT_BUDGET
     if target is not None and not target.resolve().parent.is_dir():
         raise click.ClickException(f"--json: there is no folder {target.resolve().parent}")
-    console = make_console()
+    console, policy = make_console(), Policy(cache=cache, launch=launch)
+    if policy != DEFAULT:
+        console.print(f"Times are taken with {policy}")
     if script and storage:
         raise click.ClickException("--storage shares out the standard problems; leave it or the script out")
+    if sizes is not None and (script or storage):
+        raise click.ClickException("--sizes is tuned by itself; leave out the script and --storage")
+    if variants is not None and not (script or sizes):
+        raise click.ClickException("--variants is about sizes: give --sizes, or a script that shows them")
+    if sizes is not None:
+        return tune_sizes(console, sizes, _devices(names), variants or 4, budget, effort or "full", target, policy)
     if script:
         devices = [get_device(name).name for name in names]
-        return tune_script(console, list(script), devices, budget, effort or "full", target)
-    return _tune_standard(console, _devices(names), budget, effort or "full", target, storage)
+        return tune_script(console, list(script), devices, budget, effort or "full", target, policy, variants)
+    return _tune_standard(console, _devices(names), budget, effort or "full", target, storage, policy)
 
 
 def _devices(names: tuple[str, ...]) -> list[Device]:
@@ -134,10 +171,11 @@ class _Job:
     """The standard problems of one device, tuned one after the other."""
 
     def __init__(
-        self, device: Device, display: Display, effort: str, budget: float | None, storage: BaseStorage | None
-    ) -> None:
+        self, device: Device, display: Display, effort: str, budget: float | None, storage: BaseStorage | None,
+        policy: Policy,
+    ) -> None:  # fmt: skip
         self.device, self._display, self._effort, self._budget = device, display, effort, budget
-        self._storage = storage
+        self._storage, self._policy = storage, policy
         self.problems = standard(device.limits)
         self.lines: list[Line] = []
         self.roof: dict[str, float] = {}
@@ -163,11 +201,16 @@ class _Job:
             reason = "not reached: the budget was spent before its turn"
             return Result(problem, self.device.name, best, baseline, (), "budget", reason)
         if self._storage is None:
-            return tune_problem(problem, self.device, effort=self._effort, budget=share, progress=self._display.update)
+            told = self._display.update
+            return tune_problem(
+                problem, self.device, effort=self._effort, budget=share, progress=told, policy=self._policy
+            )
         from tilewright.tuner.fleet_search import FleetSearch  # late: imports Optuna
 
         allotted = allotment(self._effort, share)
-        return FleetSearch(problem, self.device, self._effort, allotted, self._display.update, self._storage).run()
+        return FleetSearch(
+            problem, self.device, self._effort, allotted, self._display.update, self._storage, policy=self._policy
+        ).run()
 
     def _check_roof(self) -> None:
         best = [(x.result.problem, x.result.best.seconds) for x in self.lines if x.result.best and x.result.trials]
@@ -178,8 +221,9 @@ class _Job:
 
 
 def _tune_standard(
-    console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None, url: str | None
-) -> int:
+    console: Console, devices: list[Device], budget: float | None, effort: str, target: Path | None, url: str | None,
+    policy: Policy,
+) -> int:  # fmt: skip
     start, interrupted = monotonic(), False
     count = sum(len(standard(d.limits)) for d in devices)
     display = Display(console, count)
@@ -189,7 +233,7 @@ def _tune_standard(
         from tilewright.tuner.sampler import open_storage  # late: imports Optuna
 
         storage = open_storage(url)
-    jobs = [_Job(device, display, effort, each, storage) for device in devices]
+    jobs = [_Job(device, display, effort, each, storage, policy) for device in devices]
     try:
         with display.running():
             for job in jobs:

@@ -20,9 +20,11 @@ from tilewright.tuner.store import Store, default_store
 from tilewright.tuner.tune_problem import AGAIN_SECONDS, problem_of
 from tilewright.tuner.yardstick import duration
 
+AGAIN = f"the next tune measures the best {FEW} again, in about {AGAIN_SECONDS:.0f} s"
+STANDS = f"chosen by until then; {AGAIN}"
 DONE = {
     USE: "counts as measured here",
-    REMEASURE: f"not used; the next tune measures the best {FEW} again, in about {AGAIN_SECONDS:.0f} s",
+    REMEASURE: f"not used; {AGAIN}",
     SEED: "not used; tells the next tune where to look first",
     IGNORE: "not used: another architecture says nothing about this one",
 }
@@ -39,7 +41,8 @@ def why_record(problem: str, name: str) -> None:
     device, store = get_device(name), default_store()
     found = find_problem(problem, device, store)
     click.echo(f"{found.title} ({found.key}) on {device.name}")
-    for line in (*_chosen(found, device, store), *_graded(found, device, store)):
+    past = Past(found, device, store)
+    for line in (*_chosen(found, device, store, past), *_graded(found, device, store, past)):
         click.echo(f"  {line}")
 
 
@@ -63,13 +66,15 @@ def _problem(record: Record) -> Problem:
         raise click.ClickException(f"the record of {record.title!r} says no problem: {error}") from None
 
 
-def _chosen(problem: Problem, device: Device, store: Store) -> Iterator[str]:
+def _chosen(problem: Problem, device: Device, store: Store, past: Past) -> Iterator[str]:
     choice = choose(problem, device)
     yield f"runs now: {choice.candidate.name}"
     best = store.best(problem.key, device.fingerprint)
     if choice.origin == "record" and best is not None:
         interval = f"95 % within {duration(best.low)} and {duration(best.high)}, {best.rounds} runs"
-        yield f"since it was measured here: {duration(best.seconds)} ({interval}; {best.policy}; {_day(best.when)})"
+        said = f"{duration(best.seconds)} ({interval}; {best.policy}; {_day(best.when)})"
+        then = "" if past.text(choice.candidate) == best.text else ", before the kernel's text was rewritten"
+        yield f"since it was measured here{then}: {said}"
         return
     if best is not None:
         yield f"{best.name}, the best that was measured, is not valid for it any more"
@@ -90,9 +95,8 @@ def _said(near: Record, store: Store) -> str:
     return f"{near.name} beat the vendor {advantage:.2f}x there; {MARGIN:.2f}x is asked for"
 
 
-def _graded(problem: Problem, device: Device, store: Store) -> Iterator[str]:
+def _graded(problem: Problem, device: Device, store: Store, past: Past) -> Iterator[str]:
     """Records by what they are worth, those that are worth the same for the same reasons in one line."""
-    past = Past(problem, device, store)
     groups: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
     for record in store.records():
         if record.kind == "trial" and record.problem == problem.key:
@@ -100,8 +104,10 @@ def _graded(problem: Problem, device: Device, store: Store) -> Iterator[str]:
             groups.setdefault((worth.grade, tuple(map(str, worth.changes))), []).append(record)
     for (grade, changes), rows in sorted(groups.items(), key=lambda row: (GRADES.index(row[0][0]), row[0][1])):
         last = max(rows, key=lambda r: r.when)
+        stands = grade == REMEASURE and last.fingerprint == device.fingerprint
+        done = STANDS if stands else DONE[grade]
         reasons = f": {'; '.join(changes)}" if changes else ""
-        yield f"{grade}: {len(rows)} trials on {last.device}, last {_day(last.when)}{reasons} ({DONE[grade]})"
+        yield f"{grade}: {len(rows)} trials on {last.device}, last {_day(last.when)}{reasons} ({done})"
 
 
 def _worth(record: Record, device: Device, past: Past) -> Reuse:

@@ -20,6 +20,7 @@ from tilewright.tuner.fleet import LEASE_SECONDS, RECORD, Claim, Fleet
 from tilewright.tuner.journal import parse
 from tilewright.tuner.measure import supervisor
 from tilewright.tuner.past import Past
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.pool import Pool
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.records import Record
@@ -44,10 +45,10 @@ class FleetSearch(Search):
     def __init__(
         self, problem: Problem, device: Device, effort: str, allotted: float, progress: Callable[[Status], None],
         storage: BaseStorage, store: Store | None = None, measurer: FleetMeasurer | None = None,
-        clock: Callable[[], float] = monotonic, lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = monotonic, lease_seconds: float = LEASE_SECONDS, policy: Policy = DEFAULT,
     ) -> None:  # fmt: skip
         self._builder: FleetMeasurer = measurer or supervisor(device.name)
-        super().__init__(problem, device, effort, allotted, progress, store, self._builder, clock)
+        super().__init__(problem, device, effort, allotted, progress, store, self._builder, clock, policy)
         self._storage, self._lease_seconds = storage, lease_seconds
         name = f"{socket.gethostname()}-{device.name}".replace(":", "-")
         (folder() / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,9 +72,7 @@ class FleetSearch(Search):
 
         def stop() -> str:
             self._absorb(fleet)
-            if _idle(fleet) >= patience:
-                return "settled"
-            return "budget" if self._left() <= self._reserve() + min(self._costs, default=0.0) else ""
+            return self._stop(_idle(fleet) >= patience)
 
         while not isinstance(claim := fleet.claim(stop), str):
             k = pool.find(claim.config)
@@ -107,7 +106,7 @@ class FleetSearch(Search):
         """One worker after the other; those with the same store as one that has been here have nothing left to do."""
         self._alone.acquire()  # until `_close` has written that the search ended
         self.store.refresh()
-        now = Past(self.problem, self.device, self.store)
+        now = Past(self.problem, self.device, self.store, self.policy)
         self._elsewhere = now.suffices(list(EFFORTS), self.effort, self.allotted)
         if not self._elsewhere:
             super()._finals()
@@ -124,7 +123,8 @@ class FleetSearch(Search):
         """The study's name: the same for workers that may share their times, and only for those."""
         firsts = {c.kernel: c for c in reversed(self.past.candidates.values())}
         texts = [self.past.text(c) for c in firsts.values()]
-        whole = json.dumps([self.problem.key, asdict(self.device.fingerprint), texts, pool.configs], sort_keys=True)
+        alike = [self.problem.key, asdict(self.device.fingerprint), self.policy.to_json(), texts, pool.configs]
+        whole = json.dumps(alike, sort_keys=True)
         return f"{self.device.name} {self.problem.title} {hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 

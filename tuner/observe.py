@@ -14,7 +14,8 @@ import tilewright.tuner as tuner
 from tilewright.backends.protocol import Device
 from tilewright.backends.registry import get_device
 from tilewright.kernels.problem import Problem
-from tilewright.tuner.tune_problem import Result, Status, allotment, plain, tune
+from tilewright.tuner.records import plain
+from tilewright.tuner.tune_problem import Result, Status, allotment, tune
 
 LEAST_SECONDS = 1.5
 """A smaller share of a budget finds out little: a handful of kernels cannot be compiled and measured in less."""

@@ -7,9 +7,11 @@ import json
 import math
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
+from tilewright.tuner.measure import Measurement
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate, default_candidate, kernels, natives, text_hash, vendor_candidate
 from tilewright.tuner.records import Record, differs
@@ -64,6 +66,23 @@ class Past:
         if before is None or before.status == "ok":
             self.known[record.name] = record
 
+    def blank(self, kind: str, **fields: Any) -> Record:
+        """A record of this problem on this device under this policy."""
+        problem, device = self.problem, self.device
+        return Record(
+            kind, device.name, device.fingerprint, problem.key, problem.family, problem.title, problem.space,
+            policy=self.policy, **fields,
+        )  # fmt: skip
+
+    def record(self, candidate: Candidate, taken: Measurement, stage: str, session: str) -> Record:
+        """A trial, as it was measured."""
+        return self.blank(
+            "trial", kernel=candidate.kernel, config=candidate.config, default=candidate == self.default,
+            text=self.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
+            low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, workspace=taken.workspace,
+            stage=stage, session=session,
+        )  # fmt: skip
+
     def text(self, candidate: Candidate) -> str:
         """Hash of the candidate's kernel text as it is today; "?" where it cannot be rendered."""
         name = candidate.name
@@ -112,7 +131,7 @@ class Past:
         before = search.details
         if before["space"] != self.space_hash() or search.policy != self.policy:
             return False
-        if before["stopped"] == "settled":
+        if before["stopped"] in ("settled", "roof"):
             return effort != "exhaustive" or before["effort"] == "exhaustive"
         far_enough = efforts.index(before["effort"]) >= efforts.index(effort)
         return before["stopped"] == "budget" and far_enough and before["allotted"] >= 0.5 * allotted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import uuid
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -141,3 +142,17 @@ def fingerprint_from_json(data: dict[str, Any]) -> Fingerprint:
 def differs(a: Fingerprint, b: Fingerprint) -> list[str]:
     """Names of the fields in which two fingerprints differ."""
     return [f.name for f in fields(Fingerprint) if getattr(a, f.name) != getattr(b, f.name)]
+
+
+def new_session() -> str:
+    """A name of its own for what is measured in turns."""
+    return uuid.uuid4().hex[:12]
+
+
+def plain(data: Any) -> Any:
+    """JSON has no infinity and no NaN: they become strings."""
+    if isinstance(data, dict):
+        return {k: plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(v) for v in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data

@@ -32,7 +32,8 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 thead th { background: var(--panel); } code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
 """
 _STOPS = {
-    "settled": "no improvement was expected", "budget": "the budget was spent", "records": "nothing had to be measured",
+    "settled": "no improvement was expected", "roof": "the roof was reached", "budget": "the budget was spent",
+    "records": "nothing had to be measured",
     "interrupted": "it was interrupted", "failed": "nothing worked", "measured again": "only the best were looked at",
 }  # fmt: skip
 

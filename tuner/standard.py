@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi, sqrt
 
 from tilewright.backends.protocol import Limits
@@ -30,6 +31,30 @@ def standard(limits: Limits) -> list[tuple[str, Problem]]:
     }
     # Of a long sum, done in two steps, the first is all but the last few hundred elements of the work.
     return [(name, max((s.problem for s in fuse([root], limits)), key=_work)) for name, root in graphs.items()]
+
+
+SIZED = {"matmul": 3, "sum": 1, "sum rows": 2, "softmax": 2, "layer norm": 2, "gelu": 1}
+"""Operations that exist at any size, with the number of their axes."""
+
+
+def sized(name: str, size: tuple[int, ...], limits: Limits) -> Problem:
+    """A standard operation at a size of its own: M, N, K of a matmul, rows and columns, or elements; float32.
+
+    Raises ValueError for a name that is not in SIZED, and for a size with other axes or with one below 1.
+    """
+    if name not in SIZED:
+        raise ValueError(f"there is no operation {name!r}; there are {', '.join(SIZED)}")
+    if len(size) != SIZED[name] or min(size) < 1:
+        raise ValueError(f"a size of {name} has {SIZED[name]} axes of at least 1, not {'x'.join(map(str, size))}")
+    roots: dict[str, Callable[..., Node]] = {
+        "matmul": lambda m, n, k: Node("matmul", (_buffer(m, k), _buffer(k, n)), None, (m, n), _F32),
+        "sum": lambda n: _reduce("sum", _buffer(n), 0),
+        "sum rows": lambda m, n: _reduce("sum", _buffer(m, n), 1),
+        "softmax": lambda m, n: _softmax(_buffer(m, n)),
+        "layer norm": lambda m, n: _layer_norm(_buffer(m, n)),
+        "gelu": lambda n: _gelu(_buffer(n)),
+    }
+    return max((s.problem for s in fuse([roots[name](*size)], limits)), key=_work)
 
 
 def _work(problem: Problem) -> int:

@@ -115,6 +115,11 @@ class Store:
         with self._mutex:
             return [r for index in self._all() for r in index.records()]
 
+    def layered(self) -> int:
+        """How many of them are not in the file but in packs, or in the snapshot that is pinned."""
+        with self._mutex:
+            return sum(len(index.records()) for index in self._all()[1:])
+
     def trials(self, problem: str, fingerprint: Fingerprint) -> list[Record]:
         """Every trial of the problem with that key on exactly that device, the packs' first, each oldest first."""
         with self._mutex:

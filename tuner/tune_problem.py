@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -20,10 +19,11 @@ from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.pool import Pool
 from tilewright.tuner.prepare import VENDOR, Candidate
-from tilewright.tuner.records import Record
+from tilewright.tuner.records import Record, new_session, plain
 from tilewright.tuner.search_space import Failed, explore
 from tilewright.tuner.store import Store, default_store
 from tilewright.tuner.transfer import Known
+from tilewright.tuner.yardstick import at_roof, share_of_roof
 
 EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.inf}
 """Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
@@ -64,8 +64,9 @@ class Status:
 class Result:
     """How a search ended.
 
-    `stopped` is "settled" (no improvement is expected), "budget", "records" (nothing had to be measured), "measured
-    again" (the best few, since no more than `changed` changed) or "failed" (`reason` says why).
+    `stopped` is "settled" (no improvement is expected), "roof" (the device can do no better: see yardstick.at_roof),
+    "budget", "records" (nothing had to be measured), "measured again" (the best few, since no more than `changed`
+    changed) or "failed" (`reason` says why).
     `baseline` is the vendor's time, or without one the default's, from the same comparison as `best`. `changed` names
     the fields of the fingerprint, or "kernel" or "policy", whose change made old records void.
     """
@@ -119,6 +120,7 @@ class Search:
         self._progress, self._clock, self._start = progress, clock, clock()
         self.store.refresh()
         self.past = Past(problem, device, self.store, policy)
+        self._roof = roof.details if (roof := self.store.roof(device.fingerprint)) is not None else {}
         self._carried: dict[str, Any] = {}  # what a former search's end says beyond this one's
         self._trials: list[Record] = []
         self._costs: list[float] = []  # seconds that measuring a candidate took, compilation included
@@ -152,20 +154,14 @@ class Search:
         return True
 
     def _explore(self) -> str:
-        """Measure one candidate after the other. Returns why it stopped: "settled" or "budget"."""
+        """Measure one candidate after the other. Returns why it stopped: "settled", "roof" or "budget"."""
         for candidate in self.past.first():
             self._measure(candidate, math.inf)
         if not self.past.candidates:
             return "settled"
         candidates = list(self.past.candidates.values())
-        pool = Pool(flat(c) for c in candidates)
+        pool, idle = Pool(flat(c) for c in candidates), 0
         patience = math.inf if self.effort == "exhaustive" else max(12, 4 * max(len(c.config) for c in candidates))
-        idle = 0
-
-        def stop() -> str:
-            if idle >= patience:
-                return "settled"
-            return "budget" if self._left() <= self._reserve() + min(self._costs, default=0.0) else ""
 
         def measure(config: Config) -> float:
             nonlocal idle
@@ -179,11 +175,21 @@ class Search:
                 raise Failed(taken.reason)
             return taken.seconds
 
-        records = [r for r in self.past.known.values() if r.name in self.past.candidates]
-        done = [(flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in records]
+        rows = [r for r in self.past.known.values() if r.name in self.past.candidates]
+        done = [(flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in rows]
         known = [Known(flat(c), seconds, origin) for c, seconds, origin in self.past.advice()]
-        stopped = explore(pool, measure, stop, seed=self._seed(), done=done, known=known)[1]
+        past: dict[str, Any] = {"seed": self._seed(), "done": done, "known": known}
+        stopped = explore(pool, measure, lambda: self._stop(idle >= patience), **past)[1]
         return "settled" if stopped == "exhausted" else stopped
+
+    def _stop(self, settled: bool) -> str:
+        """Why to measure nothing more; "" to go on. An exhaustive search does not take the roof's word."""
+        if settled:
+            return "settled"
+        best = self._best()
+        if self.effort != "exhaustive" and best and at_roof(self.problem, best, self._roof, self.device):
+            return "roof"
+        return "budget" if self._left() <= self._reserve() + min(self._costs, default=0.0) else ""
 
     def _seed(self) -> int:
         return int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
@@ -219,17 +225,12 @@ class Search:
         seconds = min(left / 2, FINALS_SECONDS * len(few))
         patience = max(left, 1.0) + OVERRUN
         taken = self.measurer.compare(self.problem, few, seconds, fastest, patience, self.policy)
-        session = uuid.uuid4().hex[:12]
+        session = new_session()
         for candidate, measurement in zip(few, taken, strict=False):
             self._record(candidate, measurement, "final", session)
 
     def _record(self, candidate: Candidate, taken: Measurement, stage: str, session: str) -> Record:
-        record = self._blank(
-            "trial", kernel=candidate.kernel, config=candidate.config, default=candidate == self.past.default,
-            text=self.past.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
-            low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, workspace=taken.workspace,
-            stage=stage, session=session,
-        )  # fmt: skip
+        record = self.past.record(candidate, taken, stage, session)
         self.store.append(record)
         self._trials.append(record)
         if stage == "screen":
@@ -238,28 +239,24 @@ class Search:
         return record
 
     def _close(self, stopped: str, reason: str) -> None:
+        best = self._best()
+        of_roof = share_of_roof(self.problem, best.seconds, self._roof) if best and self._roof else None
         details = {
             "stopped": stopped, "reason": reason, "effort": self.effort, "allotted": self.allotted,
-            "trials": len(self._trials), "space": self.past.space_hash(), "problem": plain(self.problem.to_json()),
+            "trials": len(self._trials), "space": self.past.space_hash(), "of_roof": of_roof,
+            "problem": plain(self.problem.to_json()),
             **(self._carried if stopped == "measured again" else {}),
         }  # fmt: skip
-        self.store.append(self._blank("search", details=details))
+        self.store.append(self.past.blank("search", details=details))
         forget()
-
-    def _blank(self, kind: str, **fields: Any) -> Record:
-        problem, device = self.problem, self.device
-        return Record(
-            kind, device.name, device.fingerprint, problem.key, problem.family, problem.title, problem.space,
-            policy=self.policy, **fields,
-        )  # fmt: skip
 
     def _result(self, stopped: str, reason: str = "") -> Result:
         best, baseline = verdict(self.store, self.problem, self.device)
         if best is None and not reason:
             failed = next((r for r in self.past.known.values() if r.status == "failed"), None)
             stopped, reason = "failed", failed.reason if failed else "no kernel applies to this problem on this device"
-        trials, changed = tuple(self._trials), tuple(self.past.changed)
-        return Result(self.problem, self.device.name, best, baseline, trials, stopped, reason, changed)
+        told = tuple(self._trials), stopped, reason, tuple(self.past.changed)
+        return Result(self.problem, self.device.name, best, baseline, *told)
 
     def _best(self) -> Record | None:
         return min((r for r in self.past.known.values() if r.status == "ok"), key=lambda r: r.seconds, default=None)
@@ -299,12 +296,3 @@ def problem_of(data: Any) -> Problem:
     """
     scalars = [[dtype, float(v) if isinstance(v, str) else v] for dtype, v in data["scalars"]]
     return Problem.from_json({**data, "scalars": scalars})
-
-
-def plain(data: Any) -> Any:
-    """JSON has no infinity and no NaN: they become strings."""
-    if isinstance(data, dict):
-        return {k: plain(v) for k, v in data.items()}
-    if isinstance(data, list | tuple):
-        return [plain(v) for v in data]
-    return str(data) if isinstance(data, float) and not math.isfinite(data) else data

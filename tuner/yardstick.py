@@ -11,6 +11,12 @@ from tilewright.tuner.store import Store
 
 ROOF_SECONDS = 1.0
 
+ROOF_MARGIN = 0.05
+"""What runs within this of the roof, its whole interval, is as fast as the device gets: a roof is known no better."""
+
+ROOF_LAUNCHES = 20
+"""Work that the roof does in less than so many launch latencies says nothing about the roof."""
+
 
 def roof(device: Device, store: Store) -> dict[str, float]:
     """The device's roof (see `roof.measure_roof`): from its record, else measured now. Raises Unmeasurable."""
@@ -32,9 +38,25 @@ def beaten(problem: Problem, seconds: float, roof: dict[str, float], device: Dev
 
     Bandwidth counts only where the data does not fit the caches.
     """
+    return seconds * (1 + ROOF_MARGIN) < least_seconds(problem, _bounds(problem, roof, device))
+
+
+def at_roof(problem: Problem, best: Record, roof: dict[str, float], device: Device) -> bool:
+    """Whether searching on is in vain: `best` is within ROOF_MARGIN of `roof` ({} where it is not known).
+
+    Never where launching is a good part of the work, nor for times below the roof, which was then measured too low.
+    Bandwidth counts only where the data does not fit the caches.
+    """
+    if not roof or beaten(problem, best.seconds, roof, device):
+        return False
+    least = least_seconds(problem, _bounds(problem, roof, device))
+    return least >= ROOF_LAUNCHES * roof["launch_seconds"] and best.high <= least * (1 + ROOF_MARGIN)
+
+
+def _bounds(problem: Problem, roof: dict[str, float], device: Device) -> dict[str, float]:
+    """The part of the roof that holds for the problem: the triad's bandwidth does not for data in the caches."""
     large = problem.nbytes > 2 * max(device.limits.cache_nbytes, default=0)
-    bound = roof if large else {**roof, "triad_bytes_per_second": float("inf")}
-    return seconds * 1.05 < least_seconds(problem, bound)
+    return roof if large else {**roof, "triad_bytes_per_second": float("inf")}
 
 
 def least_seconds(problem: Problem, roof: dict[str, float]) -> float:

@@ -10,8 +10,11 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 
 from tests.tuner.problems import double, trial
+from tilewright.backends.registry import usable_names
+from tilewright.tuner.command_tune import tune
 from tilewright.tuner.store import Store
 
 MAIN = "from tilewright.tuner.command import main; main()"
@@ -105,6 +108,44 @@ def test_settled_problems_come_from_the_records(home):
     status, out, _ = run(home, "tune", "--device", "cpu", "--budget", "3s", code=code)
     assert status == 0
     assert "Everything came from the records in" in out
+
+
+@pytest.mark.parametrize("device", [n for n in usable_names() if n in ("cpu", "opencl:0")])
+def test_how_times_are_taken_is_a_choice_and_in_the_records(home, device):
+    arguments = ("tune", "--device", device, "--budget", "1s", "--cache", "cold", "--launch", "replayed")
+    status, out, err = run(home, *arguments, code=ONE)
+    assert status == 0, err
+    assert "Times are taken with cold cache, replayed launch" in out
+    trials = [r for r in Store(home / "records.jsonl").records() if r.kind in ("trial", "search")]
+    assert trials and {(r.policy.cache, r.policy.launch) for r in trials} == {("cold", "replayed")}
+    assert any(r.status == "ok" for r in trials)
+    assert "'tepid' is not one of" in run(home, "tune", "--cache", "tepid")[2]
+
+
+def test_sizes_are_tuned_as_a_whole(home, tmp_path):
+    target = tmp_path / "sizes.json"
+    sizes = ("--sizes", "softmax=64x100:9,64x1000", "--variants", "1", "--json", target)
+    status, out, err = run(home, "tune", "--device", "cpu", "--budget", "2s", *sizes)
+    assert status == 0 and "1 variant for 2 sizes, at worst" in out, err
+    fit = json.loads(target.read_text())["sizes"][0]["fit"]
+    assert [row["count"] for row in fit["rows"]] == [9, 1] and {r["chosen"] for r in fit["rows"]} == {*fit["variants"]}
+    best = [r for r in Store(home / "records.jsonl").records() if r.stage == "final"]
+    assert {r.problem for r in best} == {row["problem"] for row in fit["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--sizes", "sort=5"), "there is no operation 'sort'; there are matmul,"),
+        (("--sizes", "matmul=64x64"), "'64x64' is no size of matmul such as 64x64x64"),
+        (("--sizes", "gelu=9:0"), "'9:0' is no size of gelu"),
+        (("--variants", "3"), "--variants is about sizes"),
+        (("--sizes", "gelu=9", "script.py"), "--sizes is tuned by itself"),
+    ],
+)
+def test_bad_sizes(arguments, text):
+    found = CliRunner().invoke(tune, arguments)
+    assert found.exit_code != 0 and text in " ".join(found.output.split())
 
 
 @pytest.mark.parametrize("budget", ["nan", "0", "-3s", "inf", "soon", "1e999", "3 parsecs"])

@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 import tilewright.tuner as tuner
 from tests.tuner.problems import FINGERPRINT, FakeDevice, double, trial
 from tests.tuner.test_choose import valid
 from tilewright.tuner import packs
+from tilewright.tuner.command_records import records
 from tilewright.tuner.packs import PINNED, PackError, installed, read_pack, write_pack
 from tilewright.tuner.store import Store, default_store
 from tilewright.tuner.tune_problem import Search
@@ -134,6 +136,15 @@ def wheel(site, value, content=None):
     else:
         (site / "shipped" / "records.jsonl").write_bytes(content)
     return site
+
+
+def test_the_list_counts_packs_apart(tmp_path, monkeypatch):
+    under = Index([trial(PROBLEM, "map", {"TILE": t}, 1e-3) for t in (1, 2)])
+    store = Store(tmp_path / "records.jsonl", lambda: [under])
+    store.append(trial(PROBLEM, "map", {"TILE": 4}, 1e-3))
+    monkeypatch.setattr("tilewright.tuner.command_records.default_store", lambda: store)
+    said = CliRunner().invoke(records, ["list"]).output.splitlines()[-1]
+    assert said == f"1 records in {store.path}; 2 in packs that are layered under them"
 
 
 def test_a_pack_in_a_wheel_is_found_and_its_code_is_not_run(tmp_path, monkeypatch):

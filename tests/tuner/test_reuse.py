@@ -127,3 +127,15 @@ def test_why_names_what_changed(store, cpu, monkeypatch):  # noqa: F811
     assert "compiler was 'an older one', is " in lines[4] and "model was 'a sibling'" in lines[5]
     assert "backend was 'another', is 'cpu'" in lines[6]
     assert "no record is about 'x'" in CliRunner().invoke(why_record, ["x", "-d", "cpu"]).output
+
+
+def test_why_says_that_the_text_was_rewritten_since(store, cpu, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("tilewright.tuner.command_why.default_store", lambda: store)
+    problem = double()
+    kernel, config = valid(problem, cpu)
+    store.append(trial(problem, kernel, config, 1e-3, cpu.fingerprint, text="an earlier one"))
+    details = {"problem": problem.to_json()}
+    store.append(Record("search", "cpu", cpu.fingerprint, problem.key, title=problem.title, details=details))
+    said = CliRunner().invoke(why_record, [problem.title, "-d", "cpu"]).output
+    assert "since it was measured here, before the kernel's text was rewritten: 1 ms" in said
+    assert "re-measure: 1 trials" in said and "chosen by until then; the next tune measures the best" in said

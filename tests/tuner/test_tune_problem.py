@@ -12,6 +12,7 @@ from tilewright.kernels import KERNELS
 from tilewright.kernels.map import Map
 from tilewright.kernels.space import Rule, Space
 from tilewright.tuner.measure import Unmeasurable
+from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store
 from tilewright.tuner.tune_problem import Search, allotment
 
@@ -107,6 +108,36 @@ def test_budget_ends_the_search_and_more_budget_goes_on_with_it(store):
     more = FakeMeasurer(bowl, cost=0.1)
     search(store, more, allotted=5.0).run()
     assert more.asked and not set(more.asked) & set(first.asked)
+
+
+LARGE = 1 << 22
+"""Elements of `double` whose bytes are far beyond the fake device's caches: 2**25 bytes are moved."""
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "launch", "n", "effort", "stopped"),
+    [
+        (0.97e3 * (1 << 25), 1e-6, LARGE, "full", "roof"),  # 3 % from the roof
+        (1.5e3 * (1 << 25), 1e-6, LARGE, "full", "settled"),
+        (0.8e3 * (1 << 25), 1e-6, LARGE, "full", "settled"),  # faster than the roof, which is wrong then
+        (0.97e3 * (1 << 25), 1e-4, LARGE, "full", "settled"),  # a tenth of it is the launch
+        (0.97e3 * 8000, 1e-6, 1000, "full", "settled"),  # within the caches
+        (0.97e3 * (1 << 25), 1e-6, LARGE, "exhaustive", "settled"),
+    ],
+)  # fmt: skip
+def test_what_is_at_the_roof_is_not_searched_on(store, bandwidth, launch, n, effort, stopped):
+    details = {"triad_bytes_per_second": bandwidth, "launch_seconds": launch, "float32_madds_per_second": 1e15}
+    store.append(Record("roof", "fake", FINGERPRINT, details=details))
+    at_best = lambda c: 1.0e-3 if c.config["A"] == 1 else 1.2e-3  # noqa: E731 (the default, measured first)
+    measurer = FakeMeasurer(at_best)
+    result = search(store, measurer, double(n), effort=effort).run()
+    assert result.stopped == stopped
+    ended = store.search(double(n).key, FINGERPRINT).details
+    assert ended["stopped"] == stopped and ended["of_roof"] == pytest.approx(double(n).nbytes / bandwidth / 1e-3)
+    assert (len(measurer.asked) == 1) == (stopped == "roof")
+    if stopped == "roof":
+        assert search(store, again := FakeMeasurer(at_best), double(n)).run().stopped == "records" and not again.asked
+        assert search(store, again, double(n), effort="exhaustive").run().stopped == "settled" and again.asked
 
 
 def test_failures_are_recorded_and_never_tried_again(store):
