@@ -2,16 +2,17 @@
 
 A config is offered as a waiting trial, made with its parameters in one step, and claimed by setting it running, which
 a storage grants to one worker only. Two workers may offer the same config at once: the trial with the lower number owns
-it, and who claims the other one leaves it void. Whoever holds a trial counts up its lease; a lease that stands still
-for LEASE_SECONDS by another worker's own clock is that of a dead one, and the config is free again. Optuna's heartbeat
-does not do for this: it serves study.optimize only, and compares clocks of different hosts.
+it, and who claims the other one leaves it void, which costs a row in the storage and no measurement; workers of one
+host offer by turns, so that this is left to workers of different hosts. Whoever holds a trial counts up its lease; a
+lease that stands still for LEASE_SECONDS by another worker's own clock is that of a dead one, and the config is free
+again. Optuna's heartbeat does not do for this: it serves study.optimize only, and compares clocks of different hosts.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -44,12 +45,17 @@ class Claim:
 
 
 class Fleet:
-    """One worker's view of the study `name`: configs of `pool` to claim, and what everybody has finished."""
+    """One worker's view of the study `name`: configs of `pool` to claim, and what everybody has finished.
+
+    `turn` is held while a config is chosen and offered: a lock shared with whoever would choose the same.
+    """
 
     def __init__(
-        self, storage: BaseStorage, name: str, pool: Pool, seed: int, lease_seconds: float = LEASE_SECONDS
-    ) -> None:
+        self, storage: BaseStorage, name: str, pool: Pool, seed: int, lease_seconds: float = LEASE_SECONDS,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> None:  # fmt: skip
         self.pool, self._storage, self._lease_seconds = pool, storage, lease_seconds
+        self._turn = turn or nullcontext()
         self._sampler = PoolSampler(pool, seed)
         self._study = open_study(storage, name, self._sampler)
         self._seen: dict[int, tuple[Any, float]] = {}  # leases as they were when they last changed, by our clock
@@ -66,16 +72,32 @@ class Fleet:
         """A waiting trial for `config`, unless it has one."""
         k = self.pool.find(config)
         assert k is not None
+        with self._turn:
+            self._offer(k)
+
+    def _offer(self, k: int) -> None:
         if all(t.params != self._sampler.params(k) for t in self.trials()):
             self._study.add_trial(create_trial(state=TrialState.WAITING, **self._at(k)))
+
+    def _offer_next(self) -> bool:
+        """Choose what promises most and offer it; False where the others hold all that is left."""
+        with self._turn:
+            tried, seconds, busy = self._sampler.past(self._study)
+            if len({*tried, *busy}) >= len(self.pool):
+                return False
+            self._offer(self._sampler.propose(tried, seconds, busy))
+            return True
 
     def share(self, config: Config, seconds: float | None, record: str) -> None:
         """Tell all what was measured before, in seconds or None where it failed, unless it has a trial."""
         k = self.pool.find(config)
-        if k is None or any(t.params == self._sampler.params(k) for t in self.trials()):
+        if k is None:
             return
         state = TrialState.FAIL if seconds is None else TrialState.COMPLETE
-        self._study.add_trial(create_trial(state=state, value=seconds, user_attrs={RECORD: record}, **self._at(k)))
+        with self._turn:
+            if all(t.params != self._sampler.params(k) for t in self.trials()):
+                told = create_trial(state=state, value=seconds, user_attrs={RECORD: record}, **self._at(k))
+                self._study.add_trial(told)
 
     def _at(self, k: int) -> dict[str, Any]:
         space = self._sampler.infer_relative_search_space(self._study, None)
@@ -90,11 +112,8 @@ class Fleet:
                     if self._owns(trial):
                         return Claim(self._sampler.pool.configs[self._position(trial)], trial._trial_id)
                     self._void(trial._trial_id, "an equal trial came first")
-            tried, seconds, busy = self._sampler.past(self._study)
-            if len({*tried, *busy}) < len(self.pool):
-                self.offer(self.pool.configs[self._sampler.propose(tried, seconds, busy)])
-            else:
-                sleep(WAIT_SECONDS)  # the others hold all that is left
+            if not self._offer_next():
+                sleep(WAIT_SECONDS)
         return reason
 
     @contextmanager

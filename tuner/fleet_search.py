@@ -53,6 +53,7 @@ class FleetSearch(Search):
         name = f"{socket.gethostname()}-{device.name}".replace(":", "-")
         (folder() / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._alone = FileLock(folder() / "locks" / f"{name}.lock")
+        self._turn = FileLock(folder() / "locks" / f"{name}.turn.lock")
         self._taken: set[int] = set()  # trials whose records are in `past`
         self._elsewhere = False  # another worker with our store has run the finals
 
@@ -63,7 +64,7 @@ class FleetSearch(Search):
         if not listed:
             return "settled"
         pool = Pool(flat(c) for c in listed)
-        fleet = Fleet(self._storage, self._name(pool), pool, self._seed(), self._lease_seconds)
+        fleet = Fleet(self._storage, self._name(pool), pool, self._seed(), self._lease_seconds, self._turn)
         for record in past.known.values():
             fleet.share(flat(Candidate(record.kernel, record.config)), _seconds(record), record.to_line())
         for candidate in past.first():

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+from filelock import FileLock
 
 from tests.tuner.fleet_worker import Slow
 from tests.tuner.problems import FakeDevice, double
@@ -63,11 +68,26 @@ def test_three_workers_one_killed_measure_everything_once(tmp_path):
     assert sum(r.kind == "search" for r in store.records()) == 1  # the finals were one worker's
 
 
-@pytest.mark.parametrize("scheme", ["journal:{}/study.log", "sqlite:///{}/study.db"])
-def test_a_config_is_claimed_once_and_free_again_when_its_worker_dies(scheme, tmp_path):
-    one, two = (
-        Fleet(open_storage(scheme.format(tmp_path)), "study", POOL, seed, lease_seconds=1.5) for seed in (0, 1)
-    )
+@pytest.fixture
+def proxy(tmp_path):
+    """The address of Optuna's gRPC proxy before a database, in a process of its own: its server has no way to stop."""
+    pytest.importorskip("grpc")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    code = "import sys; from optuna.storages import RDBStorage, run_grpc_proxy_server; " \
+        "run_grpc_proxy_server(RDBStorage(sys.argv[1]), host='localhost', port=int(sys.argv[2]))"  # fmt: skip
+    url = f"sqlite:///{tmp_path}/proxied.db"
+    server = subprocess.Popen([sys.executable, "-c", code, url, str(port)], stderr=subprocess.DEVNULL)
+    yield f"grpc://localhost:{port}"
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.parametrize("scheme", ["journal:{}/study.log", "sqlite:///{}/study.db", "grpc"])
+def test_a_config_is_claimed_once_and_free_again_when_its_worker_dies(scheme, tmp_path, request):
+    url = request.getfixturevalue("proxy") if scheme == "grpc" else scheme.format(tmp_path)
+    one, two = (Fleet(open_storage(url), "study", POOL, seed, lease_seconds=1.5) for seed in (0, 1))
     first, second = one.claim(lambda: ""), two.claim(lambda: "")
     assert first.config != second.config
     one._study.add_trial(one._study.get_trials()[0].__class__(**_copied(one, first)))  # an equal trial, offered late
@@ -84,6 +104,32 @@ def test_a_config_is_claimed_once_and_free_again_when_its_worker_dies(scheme, tm
     assert claim == "exhausted" and first.config in others and len(others) == len(POOL) - 2
     one.finish(first, 0.1, "", "")  # too late
     assert sorted(t.value or 0 for t in two.finished()) == [0, 1, 2, 2, 2, 2, 2, 2]
+
+
+def test_workers_of_one_host_offer_by_turns_and_void_nothing(tmp_path):
+    fleets, start, inside, most = [], threading.Barrier(4), [], []
+
+    def slowly(propose, *past):
+        inside.append(1)
+        time.sleep(0.1)
+        most.append(len(inside))
+        inside.pop()
+        return propose(*past)
+
+    for _ in range(4):
+        turn = FileLock(tmp_path / "turn.lock")
+        fleets.append(Fleet(open_storage(f"journal:{tmp_path / 'study.log'}"), "study", POOL, 0, turn=turn))
+        sampler = fleets[-1]._sampler
+        sampler.propose = partial(slowly, sampler.propose)
+
+    def claim(fleet):
+        start.wait()
+        return tuple(fleet.claim(lambda: "").config.values())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(claim, fleets))) == 4
+    assert set(most) == {1}  # choosing and offering are one step, which no two do at once
+    assert not any(VOID in t.user_attrs for t in fleets[0]._study.get_trials())
 
 
 def _copied(fleet, claim):
