@@ -28,6 +28,7 @@ Array = np.ndarray[Any, Any]
 HERE = Path(__file__).parent / "results" / "2026-11-23-spread.json"
 CANDIDATES = 24  # the best of a case take part; no other has a chance
 ALONE = 20  # runs of each candidate before the finals, and of each for the plain rule
+COLLECTED = ("sum rows 2048x2048", "softmax 2048x1024", "matmul 128")
 SUBSETS = (1.0, 0.1, 0.02)  # of a space's configs: the fewer, the farther the best two are apart
 SOURCE = "--data DIR: spaces with repeated times, .npz with X, time (ms) and times (ms, configs x repeats)"
 
@@ -130,8 +131,8 @@ def spaces(folder: Path) -> list[Case]:
     return found
 
 
-def collect(file: Path, rounds: int = 40) -> None:
-    """Take repeated times on this machine's CPU: some problems, some configs each, in turns."""
+def collect(file: Path, rounds: int = 40, labels: Sequence[str] = COLLECTED) -> None:
+    """Take repeated times on this machine's CPU: some standard problems, some configs each, in turns."""
     from itertools import islice
 
     from tilewright.backends.registry import get_device
@@ -141,7 +142,7 @@ def collect(file: Path, rounds: int = 40) -> None:
 
     device, cases = get_device("cpu"), []
     for label, problem in standard(device.limits):
-        if label not in ("sum rows 2048x2048", "softmax 2048x1024", "matmul 128"):
+        if label not in labels:
             continue
         bench = Bench(problem, device, lambda stage: None)
         spaces_of = {name: kernel.space(problem, device.limits) for name, kernel in kernels(problem, device).items()}

@@ -33,3 +33,11 @@ def test_what_was_taken_here_is_judged_and_shown(capsys):
     decisions.main(["--runs", "3"])
     shown = capsys.readouterr().out
     assert "ours: same winner" in shown and "argmin: same winner" in shown
+
+
+def test_repeated_times_are_taken_here_and_read_back(tmp_path):
+    decisions.collect(tmp_path / "spread.json", rounds=3, labels=["sum rows 2048x2048"])
+    (found,) = decisions.stored(tmp_path / "spread.json")
+    assert found.name == "sum rows 2048x2048"
+    assert len(found.times) > 1
+    assert all(len(row) == 3 and (row > 0).all() for row in found.times)
