@@ -25,6 +25,7 @@ from tilewright.tuner.command_sizes import fit_families
 from tilewright.tuner.measure import Unmeasurable, supervisor
 from tilewright.tuner.observe import LIGHT, Observations, Observed, Purse, shares
 from tilewright.tuner.policy import DEFAULT, Policy
+from tilewright.tuner.sizes import SEARCHING
 from tilewright.tuner.store import default_store
 from tilewright.tuner.tune_problem import tune
 from tilewright.tuner.yardstick import duration, roof
@@ -66,7 +67,7 @@ def tune_script(
         raise click.ClickException(
             f"{script[0]} launched nothing{where} through tilewright, so there is nothing to tune"
         )
-    part = budget if variants is None or budget is None else 0.7 * budget  # the rest is for the sizes' comparison
+    part = budget if variants is None or budget is None else SEARCHING * budget  # the rest is for fit_families
     lines, interrupted = _tune_rows(console, rows, part, effort, policy)
     if variants is not None and not interrupted:
         rest = math.inf if budget is None or part is None else budget - part

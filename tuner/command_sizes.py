@@ -17,19 +17,16 @@ from tilewright.backends.protocol import Device
 from tilewright.backends.registry import get_device
 from tilewright.tuner.command_show import Display, Line, line_json, write_json
 from tilewright.tuner.measure import Unmeasurable
-from tilewright.tuner.observe import Observed
+from tilewright.tuner.observe import Observed, families
 from tilewright.tuner.policy import Policy
 from tilewright.tuner.sizes import MOST as MOST_VARIANTS
-from tilewright.tuner.sizes import Fit, Size, fit_sizes
+from tilewright.tuner.sizes import SEARCHING, Fit, Size, fit_sizes
 from tilewright.tuner.standard import SIZED, sized
 from tilewright.tuner.store import default_store
 from tilewright.tuner.tune_problem import tune
 from tilewright.tuner.yardstick import duration, roof
 
 __all__ = ["MOST_VARIANTS", "Sizes", "fit_families", "parse_sizes", "tune_sizes"]
-
-SEARCHING = 0.7
-"""The part of a budget that goes into the search at each size; the rest is for comparing the winners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +96,14 @@ def _tune_device(
 
 def fit_families(console: Console, rows: list[Observed], variants: int, seconds: float, policy: Policy) -> None:
     """For what a script launched, tuned before: each operation that it showed at several sizes on one device."""
-    families: dict[tuple[str, str], list[Observed]] = {}
-    for row in rows:
-        families.setdefault((row.device, row.problem.family), []).append(row)
-    several = {key: found for key, found in families.items() if len(found) > 1}
-    if not several:
+    found = families(rows, seconds)
+    if not found:
         console.print("No operation came at several sizes, so there is nothing to fit as a whole")
-    weights = {key: sum(row.seconds for row in found) for key, found in several.items()}
-    for (name, family), found in several.items():
-        share = seconds * weights[name, family] / (sum(weights.values()) or 1.0)
-        sizes = [Size(row.problem, row.count) for row in found]
+    for name, sizes, share in found:
         try:
             print_fit(console, fit_sizes(sizes, get_device(name), variants, seconds=share, policy=policy))
         except (Unmeasurable, ValueError) as error:
-            click.echo(f"tilewright: {found[0].problem.title} and its other sizes stay as they are: {error}", err=True)
+            click.echo(f"tilewright: {sizes[0].problem.title} and its other sizes stay as they are: {error}", err=True)
 
 
 def print_fit(console: Console, fit: Fit) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -14,8 +14,11 @@ import tilewright.tuner as tuner
 from tilewright.backends.protocol import Device
 from tilewright.backends.registry import get_device
 from tilewright.kernels.problem import Problem
+from tilewright.tuner.measure import Unmeasurable
+from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.records import plain
-from tilewright.tuner.tune_problem import Result, Status, allotment, tune
+from tilewright.tuner.sizes import MOST, SEARCHING, Size, fit_sizes
+from tilewright.tuner.tune_problem import Result, Status, allotment, problem_of, tune
 
 LEAST_SECONDS = 1.5
 """A smaller share of a budget finds out little: a handful of kernels cannot be compiled and measured in less."""
@@ -73,9 +76,7 @@ class Observations:
     def from_json(rows: list[dict[str, Any]]) -> Observations:
         made = Observations()
         for row in rows:
-            data = row["problem"]
-            data["scalars"] = [[d, float(v) if isinstance(v, str) else v] for d, v in data["scalars"]]  # undo `plain`
-            made.add(Observed(Problem.from_json(data), row["device"], row["count"], row["seconds"]))
+            made.add(Observed(problem_of(row["problem"]), row["device"], row["count"], row["seconds"]))
         return made
 
 
@@ -92,16 +93,17 @@ def observe() -> Iterator[Observations]:
 
 @contextmanager
 def tuning(
-    budget: float | None = 30.0, effort: str = "full", progress: Callable[[Status], None] | None = None
-) -> Iterator[Observations]:
-    """Observe what runs inside, then tune it within `budget` seconds; what is learnt holds from then on.
+    budget: float | None = 30.0, effort: str = "full", progress: Callable[[Status], None] | None = None, *,
+    policy: Policy = DEFAULT, variants: int | None = None,
+) -> Iterator[Observations]:  # fmt: skip
+    """Observe what runs inside, then tune it as `tune_observed` does; what is learnt holds from then on.
 
-    Raises ValueError at once for a bad effort or budget. If the block raises, nothing is tuned.
+    Raises ValueError at once for a bad effort, budget or number of variants. If the block raises, nothing is tuned.
     """
-    allotment(effort, budget)
+    _check(effort, budget, variants)
     with observe() as observations:
         yield observations
-    tune_observed(observations, budget=budget, effort=effort, progress=progress)
+    tune_observed(observations, budget=budget, effort=effort, progress=progress, policy=policy, variants=variants)
 
 
 def shares(rows: list[Observed], budget: float | None) -> list[float | None]:
@@ -122,19 +124,49 @@ def shares(rows: list[Observed], budget: float | None) -> list[float | None]:
 
 def tune_observed(
     observations: Observations, *, budget: float | None = 30.0, effort: str = "full",
-    progress: Callable[[Status], None] | None = None,
+    progress: Callable[[Status], None] | None = None, policy: Policy = DEFAULT, variants: int | None = None,
 ) -> list[Result]:  # fmt: skip
     """Tune what was observed, heaviest first, within `budget` seconds in all; too light problems are left alone.
 
-    Raises ValueError for a bad effort or budget.
+    `policy` is how times are taken. With `variants`, an operation that was launched at several sizes keeps no more
+    kernels than that for all of them, those of the least worst loss (see `sizes`). Raises ValueError for a bad effort,
+    budget or number of variants.
     """
-    allotment(effort, budget)
-    results, purse, rows = [], Purse(budget), observations.heaviest()
-    for row, share in zip(rows, shares(rows, budget), strict=True):
+    _check(effort, budget, variants)
+    searching = budget if variants is None or budget is None else SEARCHING * budget
+    results, purse, rows = [], Purse(searching), observations.heaviest()
+    for row, share in zip(rows, shares(rows, searching), strict=True):
         if share is not None and purse.left > 0:
             seconds = None if budget is None else min(share, purse.left)
-            results.append(tune(row.problem, get_device(row.device), effort=effort, budget=seconds, progress=progress))
+            device = get_device(row.device)
+            results.append(
+                tune(row.problem, device, effort=effort, budget=seconds, progress=progress, policy=policy)
+            )  # fmt: skip
+    if variants is not None:
+        left = math.inf if budget is None or searching is None else budget - searching
+        for name, sizes, seconds in families(rows, left):
+            with suppress(Unmeasurable, ValueError):  # none of its sizes could be measured: they stay as they are
+                fit_sizes(sizes, get_device(name), variants, seconds=seconds, policy=policy)
     return results
+
+
+def _check(effort: str, budget: float | None, variants: int | None) -> None:
+    allotment(effort, budget)
+    if variants is not None and not 1 <= variants <= MOST:
+        raise ValueError(f"the number of variants is from 1 to {MOST}, not {variants!r}")
+
+
+def families(rows: list[Observed], seconds: float) -> list[tuple[str, list[Size], float]]:
+    """Each operation that came at several sizes on one device: the device, its sizes, its share of `seconds`."""
+    found: dict[tuple[str, str], list[Observed]] = {}
+    for row in rows:
+        found.setdefault((row.device, row.problem.family), []).append(row)
+    several = {name: some for name, some in found.items() if len(some) > 1}
+    total = sum(row.seconds for some in several.values() for row in some) or 1.0
+    return [
+        (device, [Size(row.problem, row.count) for row in some], seconds * sum(row.seconds for row in some) / total)
+        for (device, _), some in several.items()
+    ]
 
 
 class Purse:

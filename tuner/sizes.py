@@ -28,6 +28,9 @@ from tilewright.tuner.tune_problem import FINALS_SECONDS, OVERRUN, Measurer
 MOST = 8
 """Variants that may be asked for."""
 
+SEARCHING = 0.7
+"""The part of a budget that goes into the search at each size; the rest is for comparing the winners."""
+
 WINNERS = 12
 """So many sizes' winners take part at most, those of the sizes that are used most: each is measured at each size."""
 

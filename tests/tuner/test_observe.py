@@ -11,7 +11,9 @@ import tilewright as tw
 import tilewright.tuner as tuner
 from tests.tuner.problems import FakeDevice, double
 from tilewright.backends.registry import get_device
+from tilewright.tuner.decide import VENDOR
 from tilewright.tuner.observe import LEAST_SECONDS, Observations, observe, shares, tune_observed, tuning
+from tilewright.tuner.policy import Policy
 from tilewright.tuner.standard import standard
 from tilewright.tuner.store import default_store
 from tilewright.tuner.yardstick import beaten, duration, least_seconds, rate, share_of_roof
@@ -74,6 +76,24 @@ def test_tuning_a_call(tmp_path, monkeypatch):
         assert len(problems) == 2, problems
         with pytest.raises(ValueError, match="no effort 'lazy'"):
             tw.tune(lambda: pytest.fail("not to be called"), effort="lazy")
+    finally:
+        default_store.cache_clear()
+
+
+def test_a_call_with_many_sizes_keeps_few_variants(tmp_path, monkeypatch):
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path))
+    default_store.cache_clear()
+    try:
+        rows = [tw.ones((64, n), device="cpu") for n in (17, 48, 129)]
+        policy = Policy(launch="replayed")
+        tw.tune(lambda: [tw.sum(x, axis=1) for x in rows], budget=3.0, effort="quick", policy=policy, variants=1)
+        finals = [r for r in default_store().records() if r.kind == "trial" and r.stage == "final"]
+        last = {r.problem: r.session for r in finals}
+        kept = {r.name for r in finals if r.session == last[r.problem] and r.kernel != VENDOR}
+        assert len(last) == 3 and len(kept) == 1, kept
+        assert {r.policy for r in finals} == {policy}
+        with pytest.raises(ValueError, match="number of variants"):
+            tw.tune(lambda: pytest.fail("not to be called"), variants=0)
     finally:
         default_store.cache_clear()
 
