@@ -70,7 +70,8 @@ class CudaLaunch:
         for index, argument in enumerate(arguments):
             self.set(index, argument)
         pointers = ctypes.addressof(self._pointers)
-        self._call = (program.function.ptr, *grid, *program.source.group, 0, 0, pointers, 0) if 0 not in grid else None
+        shape = (*grid, *program.source.group, program.source.shared_nbytes)
+        self._call = (program.function.ptr, *shape, 0, pointers, 0) if 0 not in grid else None
 
     def __call__(self) -> None:
         if self._call is None:  # an empty grid is nothing to do, and CUDA refuses it
@@ -96,6 +97,9 @@ class CudaProgram:
     def __init__(self, device: CudaDevice, module: Any, source: Source) -> None:
         self.device, self.source, self._module = device, source, module  # the function dies with its module
         self.function = module.get_function(source.entry)
+        if source.shared_nbytes > device.limits.shared_nbytes:  # more than every kernel may have must be granted
+            asked = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            driver.funcSetAttribute(self.function.ptr, asked, source.shared_nbytes)
 
     def bind(self, grid: tuple[int, int, int], *arguments: Argument) -> Launch:
         check_arguments(self.source.entry, self.source.parameters, arguments)
@@ -287,10 +291,10 @@ class CudaDevice:
 
 def _limits(properties: dict[str, Any], arch: str) -> Limits:
     major, memory = properties["major"], properties["totalGlobalMem"]
-    units = {"mma"} if major >= 7 else set()
+    units = {"mma"} if major >= 8 else set()  # with its shapes of sm_80, ldmatrix and cp.async
     return Limits(
         threads_per_group=properties["maxThreadsPerBlock"],
-        shared_nbytes=properties["sharedMemPerBlock"],  # what a kernel may declare; more must be asked for at launch
+        shared_nbytes=properties["sharedMemPerBlock"],  # what a kernel may declare; see launch_shared_nbytes
         registers=properties["regsPerBlock"],
         compute_units=properties["multiProcessorCount"],
         subgroup=properties["warpSize"],
@@ -300,6 +304,7 @@ def _limits(properties: dict[str, Any], arch: str) -> Limits:
         allocation_nbytes=memory,
         dtypes=frozenset(DTYPES),
         matrix_units=frozenset(units | ({"wgmma"} if arch == "sm_90a" else set())),
+        launch_shared_nbytes=properties["sharedMemPerBlockOptin"],
     )
 
 

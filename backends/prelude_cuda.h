@@ -36,6 +36,53 @@ typedef u16 bf16;
 #define UNROLL _Pragma("unroll")
 #define as_u32(x) __float_as_uint(x)
 #define as_f32(x) __uint_as_float(x)
+
+/* From here on what "mma" among the matrix units stands for: sm_80 and later. Names, and which lane holds what, are
+   those of PTX. DYNAMIC_SHARED: as much as Source.shared_nbytes asks for. */
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) u8 name[]
+#define WARP_BARRIER() __syncwarp()
+/* Memory of the loaded program, 0 at first; launches of a program run one after the other. */
+#define DEVICE_ARRAY(type, name, count) static __device__ type name[count]
+#define FENCE() __threadfence()
+#define ATOMIC_ADD(place, amount) atomicAdd(place, amount)
+DEVICE u32 shared_address(const void *place) {
+    u64 address;
+    asm("cvta.to.shared.u64 %0, %1;" : "=l"(address) : "l"(place));
+    return (u32)address;
+}
+
+/* Begins to copy the first `nbytes` of 16 into shared memory, 0 behind them; both places lie at multiples of 16. What
+   one thread began before COPY_COMMIT() is a batch; COPY_WAIT(n) leaves at most its n latest batches under way. */
+DEVICE void copy_async(void *to, const void *from, int nbytes) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;"
+                 :: "r"(shared_address(to)), "l"(from), "r"(nbytes) : "memory");
+}
+#define COPY_COMMIT() asm volatile("cp.async.commit_group;" ::: "memory")
+#define COPY_WAIT(n) asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
+
+/* Four matrices of 8 rows of 16 bytes; lane l gives the place of row l % 8 of matrix l / 8. */
+#define LOAD_MATRICES(name, transposed) \
+    DEVICE void name(u32 *parts, const void *row) { \
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4" transposed ".shared.b16 {%0, %1, %2, %3}, [%4];" \
+                     : "=r"(parts[0]), "=r"(parts[1]), "=r"(parts[2]), "=r"(parts[3]) \
+                     : "r"(shared_address(row)) : "memory"); \
+    }
+LOAD_MATRICES(ldmatrix, "")
+LOAD_MATRICES(ldmatrix_trans, ".trans")
+
+/* sum += a b, of 16 rows, 8 columns and 32 bytes of depth. */
+#define MATRIX_PRODUCT(name, what, type, letter) \
+    DEVICE void name(type *sum, const u32 *a, const u32 *b) { \
+        asm volatile("mma.sync.aligned." what " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+                     : "+" letter(sum[0]), "+" letter(sum[1]), "+" letter(sum[2]), "+" letter(sum[3]) \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])); \
+    }
+MATRIX_PRODUCT(mma_f16_f16, "m16n8k16.row.col.f32.f16.f16.f32", f32, "f")
+MATRIX_PRODUCT(mma_bf16_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32", f32, "f")
+MATRIX_PRODUCT(mma_i8_i8, "m16n8k32.row.col.s32.s8.s8.s32", u32, "r")
+MATRIX_PRODUCT(mma_i8_u8, "m16n8k32.row.col.s32.s8.u8.s32", u32, "r")
+MATRIX_PRODUCT(mma_u8_i8, "m16n8k32.row.col.s32.u8.s8.s32", u32, "r")
+MATRIX_PRODUCT(mma_u8_u8, "m16n8k32.row.col.s32.u8.u8.s32", u32, "r")
 #endif
 
 #define GROUP(d) GROUP_AXIS(d)

@@ -69,6 +69,7 @@ class Limits:
     buffers: int = 0  # as many as one kernel may take
     iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
     language: Language = C  # in which sources are written for it: see language.py
+    launch_shared_nbytes: int = 0  # as much as a launch may ask for (Source.shared_nbytes); 0: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Source:
     (1, 1, 1) on a device whose groups are single threads. `threads_inside`: the text does its own threading,
     so a CPU must run its groups one after the other. `raw`: the body is the device's own language, whole, and gets only
     the `defines` in front; it defines `entry` with these parameters. A device without groups calls it once per launch.
+    `shared_nbytes`: shared memory that the text does not declare, and each launch must ask for.
     """
 
     entry: str
@@ -120,6 +122,7 @@ class Source:
     threads_inside: bool = False
     filename: str = "kernel.c"  # named in compiler errors
     raw: bool = False
+    shared_nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

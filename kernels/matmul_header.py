@@ -165,10 +165,10 @@ def _in_place(problem: Problem, factor: Factor, letter: str, place: str, index: 
     where = address(name, operand, {BATCH: "(b)", factor.axis: f"({index})", DEPTH: "(p)"})
     return [
         f"#define {place} ({name} + ({where}))",
-        f"#define {stride} {_stride(name, operand.strides, factor.axis)}",
-        f"#define {letter}_STEP {_stride(name, operand.strides, DEPTH)}",
+        f"#define {stride} {stride_name(name, operand.strides, factor.axis)}",
+        f"#define {letter}_STEP {stride_name(name, operand.strides, DEPTH)}",
     ]
 
 
-def _stride(name: str, strides: tuple[int, ...], axis: int) -> str:
+def stride_name(name: str, strides: tuple[int, ...], axis: int) -> str:
     return str(strides[axis]) if strides[axis] in (0, 1) else f"{name}_s{axis}"

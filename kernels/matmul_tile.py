@@ -80,7 +80,7 @@ class _Fit:
         return (n, m) if c["SWAP"] else (m, n)
 
     def stores_along(self, c: Config) -> bool:
-        return bool(c["SWAP"]) == _transposed(self.problem) or min(self.problem.space[1:3]) == 1
+        return bool(c["SWAP"]) == transposed(self.problem) or min(self.problem.space[1:3]) == 1
 
     def means_something(self, c: Config) -> bool:
         return bool(c["SHARED_TILES"]) or (not c["PREFETCH"] and c["BLOCK_K"] == CHOICES["BLOCK_K"][0])
@@ -146,7 +146,7 @@ class MatmulTile:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         space = self.space(problem, limits)
-        swap = _transposed(problem)
+        swap = transposed(problem)
         _, _, m, n = oriented(problem, swap)
         host = limits.subgroup <= 1  # a CPU behind this language: its caches are the shared memory
         for block_m, block_n, depth, tile_m, tile_n in BLOCKS:
@@ -180,7 +180,7 @@ class MatmulTile:
         return values(problem)
 
 
-def _transposed(problem: Problem) -> bool:
+def transposed(problem: Problem) -> bool:
     """Whether the result lies along its rows' axis, so that the transposed product stores it in order."""
     _, along_m, along_n, _ = problem.outputs[0].strides
     return along_m == 1 != along_n

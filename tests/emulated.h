@@ -1,7 +1,7 @@
 /* Twins of what CUDA gives, so that CUDA text compiles as C++ and runs its real blocks, threads, shared memory and
    barriers on a CPU. Each thread is a fiber with a stack of its own; a barrier hands control to the next. Blocks run
-   one after the other, and the threads of a block in ascending and descending order by turns, so that a missing
-   barrier shows. */
+   one after the other, and the threads of a block in ascending and descending order by turns, warp by warp, so that a
+   missing barrier shows. */
 #include <cmath>
 #include <cstdlib>
 #include <cstdio>
@@ -45,17 +45,31 @@ namespace emulated {
 struct Index {
     long long x, y, z;
 };
-enum State { READY, WAITING, DONE };
+enum State { READY, WAITING, GATHERED, DONE }; /* at a barrier; at an instruction of the whole warp */
+constexpr int COPIES = 64;
+struct Copy {
+    char *to;
+    const char *from;
+    int nbytes, batch;
+};
 struct Thread {
     ucontext_t context;
     Index index;
     State state;
     int line; /* of the barrier it waits at */
+    int begun, done, batch; /* copies into shared memory, and the batch that is being put together */
+    Copy copies[COPIES];
+};
+struct Warp {
+    int arrived; /* lanes that have handed in their operands */
+    void (*work)(Warp &);
+    unsigned operands[32][10], results[32][4];
 };
 
 constexpr size_t STACK = 64 << 10;
 static Index group, size;
 static Thread *threads, *current;
+static Warp *warps;
 static ucontext_t scheduler;
 static void (*kernel)();
 static char fault[200];
@@ -76,7 +90,11 @@ static void start() {
 static bool may_continue(int count) {
     int waiting = 0, line = 0;
     for (int t = 0; t < count; t++)
-        if (threads[t].state == WAITING) {
+        if (threads[t].state == GATHERED) {
+            std::snprintf(fault, sizeof fault,
+                          "%d lanes carry out an instruction of their whole warp without the others",
+                          warps[t / 32].arrived);
+        } else if (threads[t].state == WAITING) {
             if (waiting++ && threads[t].line != line)
                 std::snprintf(fault, sizeof fault, "threads wait at different barriers, in lines %d and %d", line,
                               threads[t].line);
@@ -88,6 +106,19 @@ static bool may_continue(int count) {
     return waiting && !*fault;
 }
 
+/* Runs those lanes of a warp that are ready, each as far as it can; whether there were any. */
+static bool run_warp(int warp, int count, bool forward) {
+    bool any = false;
+    for (int lane = 0; lane < 32; lane++) {
+        const int t = warp * 32 + (forward ? lane : 31 - lane);
+        if (t >= count || threads[t].state != READY)
+            continue;
+        current = threads + t, any = true;
+        swapcontext(&scheduler, &current->context);
+    }
+    return any;
+}
+
 static void run_block(int count, char *stacks) {
     if (__start_emulated_shared) /* it may hold anything: NaN, to show what is read before it is written */
         std::memset(__start_emulated_shared, 0xFF, __stop_emulated_shared - __start_emulated_shared);
@@ -97,15 +128,19 @@ static void run_block(int count, char *stacks) {
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = stacks + t * STACK;
         thread.context.uc_stack.ss_size = STACK;
+        thread.begun = thread.done = thread.batch = 0;
         makecontext(&thread.context, start, 0);
     }
+    const int warp_count = (count + 31) / 32;
+    for (int w = 0; w < warp_count; w++)
+        warps[w].arrived = 0;
     bool forward = true;
     do {
-        for (int t = 0; t < count; t++) {
-            current = threads + (forward ? t : count - 1 - t);
-            current->state = READY;
-            swapcontext(&scheduler, &current->context);
-        }
+        for (int t = 0; t < count; t++)
+            threads[t].state = READY;
+        for (int w = 0; w < warp_count; w++)
+            while (run_warp(forward ? w : warp_count - 1 - w, count, forward))
+                ;
         forward = !forward;
     } while (may_continue(count));
 }
@@ -115,12 +150,14 @@ static const char *run(const long long *grid, Index threads_per_block, void (*bo
     const int count = (int)(threads_per_block.x * threads_per_block.y * threads_per_block.z);
     size = threads_per_block, kernel = body, *fault = 0;
     threads = (Thread *)std::malloc(count * sizeof(Thread));
+    warps = (Warp *)std::malloc((count + 31) / 32 * sizeof(Warp));
     char *stacks = (char *)std::malloc(count * STACK);
     for (group.z = 0; group.z < grid[2] && !*fault; group.z++)
         for (group.y = 0; group.y < grid[1] && !*fault; group.y++)
             for (group.x = 0; group.x < grid[0] && !*fault; group.x++)
                 run_block(count, stacks);
     std::free(stacks);
+    std::free(warps);
     std::free(threads);
     return fault;
 }

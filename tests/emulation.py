@@ -32,7 +32,7 @@ from tilewright.backends.protocol import (
     VendorCall,
 )  # fmt: skip
 
-TWINS = (Path(__file__).parent / "emulated.h").read_text()
+TWINS = "".join((Path(__file__).parent / name).read_text() for name in ("emulated.h", "emulated_warp.h"))
 FLAGS = (
     "-std=c++17",
     "-O1",
@@ -47,6 +47,7 @@ FLAGS = (
 LIMITS = Limits(
     threads_per_group=1024, shared_nbytes=48 << 10, registers=65536, compute_units=4, subgroup=32, vector_nbytes=16,
     cache_nbytes=(64 << 10, 4 << 20), memory_nbytes=1 << 32, allocation_nbytes=1 << 32, dtypes=frozenset(DTYPES),
+    matrix_units=frozenset(("mma",)), launch_shared_nbytes=99 << 10,
 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ extern "C" const char *tilewright_run(const i64 *given) {{
     return emulated::run(given, {{{source.group[0]}, {source.group[1]}, {source.group[2]}}}, call);
 }}
 """
-    return TWINS + cuda_text(source) + driver
+    return f"#define EMULATED_DYNAMIC_NBYTES {source.shared_nbytes}\n" + TWINS + cuda_text(source) + driver
 
 
 class EmulatedLaunch:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -40,9 +42,24 @@ def compile_cuda(text: str, architecture: str) -> bytes:
     return _nvcc(text, architecture) if nvrtc is None else _nvrtc(nvrtc, text, architecture)
 
 
+def inspect_cuda(text: str, architecture: str) -> tuple[str, str]:
+    """The PTX of CUDA C++ `text`, and what the assembler says of registers and spills. Needs NVRTC."""
+    nvrtc = library()
+    assert nvrtc is not None
+    with _compiled(nvrtc, text, architecture, "--ptxas-options=-v") as program:
+        ptx, log = (_text(nvrtc, what, program).decode(errors="replace") for what in ("PTX", "ProgramLog"))
+    return ptx, log
+
+
 def _nvrtc(nvrtc: ctypes.CDLL, text: str, architecture: str) -> bytes:
+    with _compiled(nvrtc, text, architecture) as program:
+        return _text(nvrtc, "CUBIN", program)
+
+
+@contextmanager
+def _compiled(nvrtc: ctypes.CDLL, text: str, architecture: str, *more: str) -> Iterator[ctypes.c_void_p]:
     program = ctypes.c_void_p()
-    options = [option.encode() for option in compile_options(architecture)]
+    options = [option.encode() for option in (*compile_options(architecture), *more)]
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     try:
         status = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
@@ -50,7 +67,7 @@ def _nvrtc(nvrtc: ctypes.CDLL, text: str, architecture: str) -> bytes:
             raise CompileError(
                 f"NVRTC refused a kernel for {architecture}:", _text(nvrtc, "ProgramLog", program).decode()
             )
-        return _text(nvrtc, "CUBIN", program)
+        yield program
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,13 +26,14 @@ from tests.kernels.graphs import (
     transpose,
 )  # fmt: skip
 from tests.kernels.test_products import heads, images, with_bias
-from tests.nvrtc import compile_cuda, missing
+from tests.nvrtc import compile_cuda, inspect_cuda, library, missing
 from tilewright.backends.cuda import cuda_text
 from tilewright.backends.dialect import prelude
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.protocol import CompileError, Source
 from tilewright.kernels import KERNELS, Kernel
 from tilewright.kernels.matmul_header import template
+from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 
@@ -117,7 +119,7 @@ def test_sampled_configs(name: str) -> None:
             assert_compiles(kernel.render(problem, config), rng.choice(ARCHITECTURES))
 
 
-@pytest.mark.parametrize("name", ["matmul_tile.c", "attention_tile.c"])
+@pytest.mark.parametrize("name", ["matmul_tile.c", "matmul_mma.c", "attention_tile.c"])
 def test_a_template_compiles_alone(name: str) -> None:
     assert compile_cuda(prelude("cuda") + template(name), "sm_80")[:4] == b"\x7fELF"
 
@@ -128,3 +130,25 @@ def test_an_error_names_the_line_of_our_file() -> None:
     broken = replace(source, body=source.body.replace("BARRIER();", "BARIER();"))
     with pytest.raises(CompileError, match=r"matmul_tile\.c\(\d+\).*\n?.*BARIER"):
         compile_cuda(cuda_text(broken), "sm_80")
+
+
+PTX = {"float16": "m16n8k16.row.col.f32.f16.f16.f32", "bfloat16": "m16n8k16.row.col.f32.bf16.bf16.f32",
+       "int8": "m16n8k32.row.col.s32.s8.s8.s32", "uint8": "m16n8k32.row.col.s32.u8.u8.s32"}  # fmt: skip
+
+
+@pytest.mark.skipif(library() is None, reason="needs NVRTC: nvcc tells of registers elsewhere")
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("float16", "sm_80"), ("float16", "sm_90a"), ("bfloat16", "sm_90a"), ("int8", "sm_80"), ("uint8", "sm_90a")],
+)
+def test_what_nvrtc_makes_of_tensor_cores(name: str, architecture: str) -> None:
+    """One mma for each 16 x 8 of a warp's tile and 32 bytes of depth, from copies under way, and nothing is spilled."""
+    kernel, hopper = MatmulMma(), replace(LIMITS, compute_units=132, launch_shared_nbytes=227 << 10)
+    (step,) = fused(matmul(array(4096, 4096, dtype=name), transpose(array(4096, 4096, dtype=name))), limits=hopper)
+    source = kernel.render(step.problem, kernel.default(step.problem, hopper))
+    ptx, log = inspect_cuda(cuda_text(source), architecture)
+    assert ptx.count(f"mma.sync.aligned.{PTX[name]}") == (64 // 16) * (64 // 8) * 2
+    assert ptx.count("ldmatrix.sync") == 2 * (4 + 4) and ptx.count("cp.async.cg") == 2 * 8
+    assert " 0 bytes spill stores, 0 bytes spill loads" in log
+    (registers,) = re.findall(r"Used (\d+) registers", log)
+    assert int(registers) <= 255

@@ -95,6 +95,29 @@ def test_two_barriers_at_once_are_refused(emulated: EmulatedCuda) -> None:
         run(emulated, "KERNEL {\nif (LOCAL(0) < 5) BARRIER();\nelse BARRIER();\n}")
 
 
+def test_lanes_that_miss_an_instruction_of_their_warp_are_refused(emulated: EmulatedCuda) -> None:
+    with pytest.raises(LaunchError, match="31 lanes carry out an instruction of their whole warp without the others"):
+        run(emulated, "KERNEL { if (LOCAL(0)) WARP_BARRIER(); out0[0] = 1; }")
+    with pytest.raises(LaunchError, match="lanes of a warp carry out different instructions"):
+        run(emulated, "KERNEL { u32 x[4]; if (LOCAL(0)) WARP_BARRIER(); else ldmatrix(x, out0); }")
+
+
+COPIED = """KERNEL {
+    SHARED(f32, lane, 128);
+    copy_async(lane + 4 * LOCAL(0), in0, 8);
+    COPY_COMMIT();
+    %s
+    out0[GROUP(0) * 32 + LOCAL(0)] = lane[4 * LOCAL(0) + 1] + lane[4 * LOCAL(0) + 3];
+}"""
+
+
+def test_copies_are_there_once_waited_for(emulated: EmulatedCuda) -> None:
+    assert (run(emulated, COPIED % "COPY_WAIT(0);") == 1).all()  # 0, 1, and zeros for what was not copied
+    assert np.isnan(run(emulated, COPIED % "COPY_WAIT(1);")).all()
+    with pytest.raises(LaunchError, match="not at multiples of 16"):
+        run(emulated, COPIED.replace("in0, 8", "in0 + 1, 8") % "COPY_WAIT(0);")
+
+
 def test_a_compiler_error_carries_the_log(emulated: EmulatedCuda) -> None:
     with pytest.raises(CompileError, match=r"kernel\.c:2.*nothing"):
         run(emulated, "KERNEL {\nout0[0] = nothing;\n}")
