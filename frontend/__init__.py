@@ -109,6 +109,7 @@ from tilewright.elementwise import (
 )
 from tilewright.evaluation import can_cast, eval, result_type
 from tilewright.explain import explain
+from tilewright.extremes import argmax, argmin
 from tilewright.info import __array_namespace_info__
 from tilewright.jit import jit
 from tilewright.late import LATE, late
@@ -147,8 +148,6 @@ from tilewright.searching import (
 from tilewright.statistical import (
     all,
     any,
-    argmax,
-    argmin,
     count_nonzero,
     cumulative_prod,
     cumulative_sum,

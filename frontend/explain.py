@@ -28,10 +28,22 @@ class Group:
 
 
 class Explanation(tuple[Group, ...]):
-    """The groups in the order of their launches; prints one a line."""
+    """The groups in the order of their launches; prints one a line, and a last one with what they do together."""
+
+    @property
+    def operations(self) -> int:
+        return sum(group.operations for group in self)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(group.nbytes for group in self)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self)) or "nothing to compute: the values are there"
+        if not self:
+            return "nothing to compute: the values are there"
+        groups = "1 group" if len(self) == 1 else f"{len(self)} groups"
+        total = f"{groups}: {self.operations:.3g} operations, {self.nbytes:.3g} bytes"
+        return "\n".join((*map(str, self), total))
 
     __repr__ = __str__
 

@@ -194,7 +194,7 @@ def _gathered(
             position = k if k < front else k + len(shape)
             steps = Node("iota", (), None, (extent,), "int64")
             lined = window(steps, View(result, tuple(int(d == position) for d in range(len(result))), 0))
-            terms.append(binary("mul", lined, stride, device))
+            terms.append(binary("mul", lined, stride, device) if stride != 1 else lined)  # the kernel then sees rows
     places = terms[0]
     for term in terms[1:]:
         places = binary("add", places, term, device)

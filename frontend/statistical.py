@@ -12,7 +12,7 @@ from tilewright.arguments import number
 from tilewright.array import Array, layout, viewed, wrap
 from tilewright.backends.dtypes import PARTS
 from tilewright.backends.protocol import Device
-from tilewright.creation import full, iota
+from tilewright.creation import full
 from tilewright.dtypes import HALVES, KINDS, default_float, default_int, name_of, narrow, object_of
 from tilewright.elementwise import imag, one, real
 from tilewright.kernels.node import Node, View
@@ -55,10 +55,10 @@ def reduced(x: Array, name: str, axes: tuple[int, ...], keepdims: bool) -> Array
         shape = (*node.shape[:axis], *node.shape[axis + 1 :])
         node = Node("reduce", (node,), (name, axis), shape, node.dtype)
     result = wrap(node, x._device)
-    return _kept(result, x.shape, axes) if keepdims else result
+    return kept_axes(result, x.shape, axes) if keepdims else result
 
 
-def _kept(result: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+def kept_axes(result: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """A view of a reduction's result that has the reduced axes again, with extent 1."""
     extents = tuple(1 if a in axes else e for a, e in enumerate(shape))
     return viewed(result, View(extents, row_major(extents), 0))
@@ -83,13 +83,13 @@ def _summed(x: Array, name: str, title: str, axis: Axis, dtype: Any, keepdims: b
     target, device = _sum_dtype(x, title, dtype), one(x, title)._device
     axes = axes_of(axis, x.ndim, title)
     if target == "bool":  # in the arithmetic of booleans a sum is any, a product all
-        return reduced(_cast(x, "bool", device), "max" if name == "sum" else "min", axes, keepdims)
+        return reduced(cast(x, "bool", device), "max" if name == "sum" else "min", axes, keepdims)
     compute = "float32" if target in HALVES else target  # halves add up in float32
-    result = reduced(_cast(x, compute, device), name, axes, keepdims)
-    return _cast(result, target, device)
+    result = reduced(cast(x, compute, device), name, axes, keepdims)
+    return cast(result, target, device)
 
 
-def _cast(x: Array, dtype: str, device: Device) -> Array:
+def cast(x: Array, dtype: str, device: Device) -> Array:
     return x if x._cell.value.dtype == dtype else _mapped(x, lambda node: record.cast(node, dtype, device))
 
 
@@ -136,18 +136,18 @@ def min(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
 def any(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether one element over `axis` is not zero; false over nothing."""
     axes = axes_of(axis, one(x, "any").ndim, "any")
-    return reduced(_cast(x, "bool", x._device), "max", axes, keepdims)
+    return reduced(cast(x, "bool", x._device), "max", axes, keepdims)
 
 
 def all(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether every element over `axis` is not zero; true over nothing."""
     axes = axes_of(axis, one(x, "all").ndim, "all")
-    return reduced(_cast(x, "bool", x._device), "min", axes, keepdims)
+    return reduced(cast(x, "bool", x._device), "min", axes, keepdims)
 
 
 def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """How many elements over `axis` are not zero."""
-    truths = _cast(one(x, "count_nonzero"), "bool", x._device)
+    truths = cast(one(x, "count_nonzero"), "bool", x._device)
     return _summed(truths, "sum", "count_nonzero", axis, None, keepdims)
 
 
@@ -165,14 +165,14 @@ def _mean_dtype(x: Array, title: str) -> str:
 
 def _wide(x: Array, target: str) -> Array:
     """`x` in the dtype in which a mean of dtype `target` is computed: halves add up in float32."""
-    return _cast(x, "float32" if target in HALVES else target, x._device)
+    return cast(x, "float32" if target in HALVES else target, x._device)
 
 
 def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Arithmetic mean over `axis`; NaN over nothing."""
     target, axes = _mean_dtype(x, "mean"), axes_of(axis, x.ndim, "mean")
     total = reduced(_wide(x, target), "sum", axes, keepdims)
-    return _cast(_divided(total, prod(x.shape[a] for a in axes)), target, x._device)
+    return cast(_divided(total, prod(x.shape[a] for a in axes)), target, x._device)
 
 
 def _divided(x: Array, count: float) -> Array:
@@ -183,61 +183,44 @@ def _variance(x: Array, title: str, axis: Axis, correction: float, keepdims: boo
     target, axes = _mean_dtype(x, title), axes_of(axis, x.ndim, title)
     count = prod(x.shape[a] for a in axes)
     number(correction, title, "the correction")
-    wide = _wide(x, target)
-    apart = wide - _divided(reduced(wide, "sum", axes, True), count)
-    total = reduced(_squares(apart), "sum", axes, keepdims)
-    left = count - correction
+    wide, left = _wide(x, target), count - correction
+    if KINDS[target] == "c":
+        total = _spread(real(wide), axes, keepdims) + _spread(imag(wide), axes, keepdims)
+    else:
+        total = _spread(wide, axes, keepdims)
     return _divided(total, left if left > 0 else 0.0)
 
 
-def _squares(x: Array) -> Array:
-    """The squares of the elements' magnitudes."""
-    if KINDS[x._cell.value.dtype] != "c":
-        return x * x
-    re, im = real(x), imag(x)
-    return re * re + im * im
+def _spread(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """The sum of squared deviations from the mean over `axes`: of neighbouring axes in one pass.
+
+    Of others, the spreads within the lines along the last of them, and that of the lines' means.
+    """
+    runs = _groups(axes)
+    if len(axes) == 1 or (len(runs) == 1 and _merged(x, runs) is not None):
+        return reduced(x, "spread", axes, keepdims)
+    line = tuple(a for a in axes if a >= runs[-1][0]) if len(runs) > 1 else axes[-1:]
+    if not line:
+        return x * 0.0  # each element apart from itself
+    first = x[tuple(slice(0, 1) if a in axes else slice(None) for a in range(x.ndim))]
+    moved = x - first  # a large mean would cost digits
+    count, rest = prod(x.shape[a] for a in line), tuple(a for a in axes if a not in line)
+    within = reduced(_spread(x, line, True), "sum", rest, True)
+    means = _divided(reduced(moved, "sum", line, True), count)
+    total = within + _spread(means, rest, True) * float(count)
+    return total if keepdims else reshape(total, tuple(e for a, e in enumerate(x.shape) if a not in axes))
 
 
 def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """Variance over `axis`, in two passes; divided by the count less `correction`."""
-    return _cast(_variance(x, "var", axis, correction, keepdims), _spread_dtype(x, "var"), x._device)
+    """Variance over `axis`, in one pass where its axes are neighbours; divided by the count less `correction`."""
+    return cast(_variance(x, "var", axis, correction, keepdims), _spread_dtype(x, "var"), x._device)
 
 
 def std(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over `axis`: the root of `var`."""
     variance = _variance(x, "std", axis, correction, keepdims)
     root = _mapped(variance, lambda node: record.unary("sqrt", node, x._device))
-    return _cast(root, _spread_dtype(x, "std"), x._device)
-
-
-def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:
-    """The first place of an extreme: the least of the places where it is reached. NaN counts as the extreme."""
-    flat = reshape(one(x, name), (-1,)) if axis is None else x
-    along, device, dtype = axis_of(axis or 0, flat.ndim, name), x._device, x._cell.value.dtype
-    extent = flat.shape[along]
-    if extent == 0:
-        raise ValueError(f"{name}: axis {axis} of shape {x.shape} is empty")
-    if KINDS[dtype] == "c":
-        raise TypeError(f"{name}: complex numbers have no order")
-    best = reduced(flat, name[3:], (along,), True)
-    found = flat == best
-    if KINDS[dtype] == "f":
-        found = found | (flat != flat)
-    steps = tuple(int(a == along) for a in range(flat.ndim))
-    places = record.window(iota(extent, device), View(flat.shape, steps, 0))
-    picked = wrap(record.where(found.node(), places, extent, device), device)
-    result = reduced(picked, "min", (along,), False)
-    return _kept(result, x.shape, tuple(range(x.ndim)) if axis is None else (along,)) if keepdims else result
-
-
-def argmax(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The first index of the largest element along `axis`, or in the flattened array."""
-    return _arg(x, "argmax", axis, keepdims)
-
-
-def argmin(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The first index of the smallest element along `axis`, or in the flattened array."""
-    return _arg(x, "argmin", axis, keepdims)
+    return cast(root, _spread_dtype(x, "std"), x._device)
 
 
 def _cumulative(x: Array, name: str, title: str, axis: int | None, dtype: Any, initial: bool) -> Array:
@@ -246,7 +229,7 @@ def _cumulative(x: Array, name: str, title: str, axis: int | None, dtype: Any, i
     along, device = axis_of(axis or 0, one(x, title).ndim, title), x._device
     target = _sum_dtype(x, title, dtype)
     name = {"sum": "max", "prod": "min"}[name] if target == "bool" else name  # booleans add up to any, multiply to all
-    source = _cast(x, target, device).node()
+    source = cast(x, target, device).node()
     scanned = wrap(Node("scan", (source,), (name, along), x.shape, target), device)
     if not initial:
         return scanned

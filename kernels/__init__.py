@@ -14,9 +14,10 @@ from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
 from tilewright.kernels.scan import ScanColumns, ScanRows
 from tilewright.kernels.sort import Merge, Select, SortTiles
+from tilewright.kernels.turned import Turned
 
 KERNELS: dict[str, tuple[Kernel, ...]] = {
-    "map": (Blocks(), Map()),
+    "map": (Turned(), Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
     "attention": (AttentionCpu(), AttentionTile()),

@@ -56,6 +56,8 @@ def function_of(xp: Any, op: str, kind: str) -> Callable[..., Library] | None:
     name = name if op.startswith("reduce ") else _RENAMED.get(name, name)
     if op == "floordiv" and kind == "f":  # of infinities libraries give what NumPy does, the standard wants a / b
         return lambda a, b: xp.where(xp.isinf(a) | xp.isinf(b), xp.divide(a, b), xp.floor_divide(a, b))
+    if op == "reduce spread":
+        return lambda x, axis: xp.var(x, axis=axis) * x.shape[axis]
     return getattr(xp, name, None) or getattr(xp, _NUMPYS.get(name, name), None)
 
 
@@ -141,6 +143,8 @@ class _Run:
         """A reduction of the last axis, or of as many parts of it as the problem asks for."""
         name, kind, parts = f"reduce {node.arg}", DTYPES[node.dtype].kind, self.problem.parts
         extent = self.problem.space[-1]
+        if node.arg == "offset":
+            x, name = x - x[..., :1], "reduce mean"
         function = function_of(self.xp, name, kind)
         typed = {"dtype": getattr(self.xp, dtype)} if node.arg in ("sum", "prod") else {}
 

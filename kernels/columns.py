@@ -21,9 +21,14 @@ from tilewright.kernels.emit import (
     work,
 )
 from tilewright.kernels.node import Node
+from tilewright.kernels.phases import phases
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.reduce import columnar, combiners, phases
+from tilewright.kernels.reduce import columnar, combiners
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
+from tilewright.kernels.spread import ColumnSpread, matched
+
+AT_ONCE = 8  # rows; each accumulator is loaded and stored once for so many, and so many streams of memory are open
+MOST_NODES = 16  # of a body that is written so often
 
 
 class Columns:
@@ -50,7 +55,7 @@ class Columns:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
-            return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
+            return {"THREADS": 1, "TILE": 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64}
         threads = min(128, thread_counts(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 
@@ -87,24 +92,76 @@ class Columns:
 
 
 def _column_passes(problem: Problem, writer: Writer, reductions: list[Node], column: int, last: int) -> str:
-    """Start the accumulators, walk down the rows, then finish and store each column."""
+    """Start the accumulators, walk down the rows, some at a time, then finish and store each column."""
     language, slot = writer.language, f"(i{column} - begin) / LOCAL_SIZE(0)"
-    declare = begin = element = ""
+    makers = [_maker(node, reductions, writer, slot) for node in reductions if node.arg != "offset"]
+    results: dict[int, str] = {}
     names: dict[int, str] = {}
-    for node in reductions:
-        k = writer.number[id(node)]
-        combine, _ = combiner(language, node.arg, node.dtype)
-        declare += language.array(node.dtype, f"a{k}", "TILE / THREADS")
-        begin += f"a{k}[{slot}] = {start(language, node.arg, node.dtype)};\n"
-        element += writer.statements([node.src[0]], names)
-        element += f"a{k}[{slot}] = {combine}(a{k}[{slot}], {names[id(node.src[0])]});\n"
-    results = {id(node): f"a{writer.number[id(node)]}[{slot}]" for node in reductions}
-    finish = writer.statements([r for r in problem.body if id(r) not in results], results)
-    for k, root in enumerate(problem.body):
-        part, operand = " + part" if problem.parts > 1 else "", problem.outputs[k]
-        finish += language.store(operand.dtype, f"out{k}", writer.place(f"out{k}", operand) + part, results[id(root)])
+    declare = begin = ""
+    for maker in makers:
+        declare, begin, results = declare + maker.declare(), begin + maker.begin(), results | maker.results
+    firsts = [m for m in makers if isinstance(m, ColumnSpread)]
+    if firsts:
+        begin += language.let(**{f"i{last}": "0"}) + writer.statements([m.node.src[0] for m in firsts], names)
+        begin += "".join(f"{m.first} = {names[id(m.node.src[0])]};\n" for m in firsts)
 
     def each(body: str) -> str:
         return language.each(f"i{column}", "begin", "end", body)
 
-    return declare + each(begin) + language.loop(f"i{last}", "first", "stop", each(element)) + each(finish)
+    def rows(count: int) -> str:
+        """Once for `count` rows from `at`: their values first, so that an accumulator is fetched once for all."""
+        text = ""
+        for r in range(count):
+            names: dict[int, str] = {}
+            inside = language.let(**{f"i{last}": f"at + {r}"})
+            inside += writer.statements([m.node.src[0] for m in makers], names)
+            for m in makers:
+                text += language.variable(m.node.dtype, f"{m.value}_{r}", start(language, m.node.arg, m.node.dtype))
+                inside += f"{m.value}_{r} = {m.given(names[id(m.node.src[0])])};\n"
+            text += f"{{\n{inside}}}\n"
+        text += "".join(m.take([f"{m.value}_{r}" for r in range(count)]) for m in makers)
+        return "".join(m.head(count) for m in makers) + each(text)
+
+    chosen = any(node.arg in ("max", "min") for node in reductions)  # a chain of choices is left scalar by GCC
+    count = 1 if chosen or len(writer.number) > MOST_NODES else AT_ONCE
+    walk = language.loop("at", "first", f"stop - {count - 1}", rows(count), str(count))
+    if count > 1:
+        walk += language.loop("at", f"first + (stop - first) / {count} * {count}", "stop", rows(1))
+    finish = writer.statements([r for r in problem.body if id(r) not in results], results)
+    for k, root in enumerate(problem.body):
+        part, operand = " + part" if problem.parts > 1 else "", problem.outputs[k]
+        finish += language.store(operand.dtype, f"out{k}", writer.place(f"out{k}", operand) + part, results[id(root)])
+    return declare + each(begin) + walk + each(finish)
+
+
+def _maker(node: Node, reductions: list[Node], writer: Writer, slot: str) -> _Column | ColumnSpread:
+    kind = ColumnSpread if node.arg == "spread" else _Column
+    return kind(writer.language, node, writer.number[id(node)], slot, matched(node, reductions))
+
+
+class _Column:
+    """A reduction with one accumulator a column, as ColumnSpread is one with several."""
+
+    def __init__(self, language: Language, node: Node, k: int, slot: str, offsets: list[Node]) -> None:
+        self.language, self.node, self.k, self.value = language, node, k, f"y{k}"
+        self.held, self.results = f"a{k}[{slot}]", {id(node): f"a{k}[{slot}]"}
+
+    def declare(self) -> str:
+        return self.language.array(self.node.dtype, f"a{self.k}", "TILE / THREADS")
+
+    def begin(self) -> str:
+        return f"{self.held} = {start(self.language, self.node.arg, self.node.dtype)};\n"
+
+    def head(self, count: int) -> str:
+        return ""
+
+    def given(self, value: str) -> str:
+        return value
+
+    def take(self, values: list[str]) -> str:
+        combine, _ = combiner(self.language, self.node.arg, self.node.dtype)
+        text = ""
+        for r, value in enumerate(values[1:], 1):
+            text += self.language.constant(self.node.dtype, f"t{self.k}_{r}", f"{combine}({values[0]}, {value})")
+            values = [f"t{self.k}_{r}"]
+        return text + f"{self.held} = {combine}({self.held}, {values[0]});\n"

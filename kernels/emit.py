@@ -115,6 +115,8 @@ class Writer:
         self.problem, self.language, self.axes, self.inner, self.based = problem, language, axes, inner, based
         order = toposort(problem.body)
         self.number = {id(node): k for k, node in enumerate(order)}
+        self.rows: dict[int, str] = {}  # gathers of neighbours along the last axis -> where the first one lies
+        self.tiles: dict[int, str] = {}  # inputs that are read from arrays tile0, ... -> where their element lies
 
     def place(self, name: str, operand: Operand) -> str:
         return address(name, operand, self.inner, f"{name}_b") if self.based else address(name, operand, self.axes)
@@ -141,13 +143,16 @@ class Writer:
         language = self.language
         if node.op == "load":
             operand, name = self.problem.inputs[node.arg], f"in{node.arg}"
+            if node.arg in self.tiles:
+                return language.load(operand.dtype, f"tile{node.arg}", self.tiles[node.arg])
             return language.load(operand.dtype, name, self.place(name, operand))
         if node.op == "gather":
             operand = self.problem.inputs[node.arg]
-            at, n = self._index(source[0], node.src[0].dtype, language.index), f"in{node.arg}_n"
-            below = language.choose(f"{at} < {n}", at, f"{n} - 1")
-            inside = f"({language.choose(f'{at} < 0', '0', below)})"  # the frontend refuses these; memory stays safe
-            return language.load(operand.dtype, f"in{node.arg}", inside)
+            if id(node) in self.rows:
+                place = f"{self.rows[id(node)]} + {self.axes[len(self.problem.space) - 1]}"
+            else:
+                place = self._inside(node, node.src[0], source[0], "1")
+            return language.load(operand.dtype, f"in{node.arg}", place)
         if node.op == "scalar":
             return language.convert(f"c{node.arg}", _scalar_dtype(self.problem.scalars[node.arg][0]), node.dtype)
         if node.op == "iota":
@@ -155,6 +160,37 @@ class Writer:
         if node.op == "cast":
             return language.convert(source[0], node.src[0].dtype, node.dtype)
         return spell(language, node.op, [s.dtype for s in node.src], source)
+
+    def _inside(self, node: Node, index: Node, value: str, count: str) -> str:
+        """Where a gather reads `count` neighbours. The frontend refuses places outside; memory stays safe."""
+        language, n = self.language, f"in{node.arg}_n"
+        at = self._index(value, index.dtype, language.index)
+        most = f"{n} - {count}"
+        return f"({language.choose(f'{at} < 0', '0', language.choose(f'{at} < {most}', at, most))})"
+
+    def gathered_rows(self, names: dict[int, str]) -> str:
+        """What comes before a loop over the last axis: where the rows lie that it takes from gathers' tables.
+
+        Such a row is no longer than its table: of no other is every place inside.
+        """
+        last, text = len(self.problem.space) - 1, ""
+        order = toposort(self.problem.body)
+        varying: set[int] = set()
+        for node in order:
+            own = node.op == "iota" and node.arg == last
+            own = own or (node.op == "load" and self.problem.inputs[node.arg].strides[last] != 0)
+            if own or node.op == "gather" or any(id(s) in varying for s in node.src):
+                varying.add(id(node))
+        for node in order:
+            if node.op != "gather" or node.src[0].op != "add":
+                continue
+            start, step = node.src[0].src
+            if id(start) not in varying and step.op == "iota" and step.arg == last:
+                text += self.statements([start], names)
+                name = f"row{self.number[id(node)]}"
+                text += self.language.let(**{name: self._inside(node, start, names[id(start)], f"n{last}")})
+                self.rows[id(node)] = name
+        return text
 
     def _index(self, value: str, source: str, target: str) -> str:
         return value if source == target else self.language.convert(value, source, target)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
-from tilewright.kernels.node import Node, View, row_major, toposort, whole
+from tilewright.kernels.node import Node, View, whole
+from tilewright.kernels.parts import reduce_in_parts
 from tilewright.kernels.problem import SUMMED, Operand, Problem
 from tilewright.kernels.products import PRODUCTS, respaced
-from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step, scan_in_parts, sort_steps
+from tilewright.kernels.step import Step, scan_in_parts, sort_steps
 
-NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1}  # of an empty axis; max and min only of bools
-PART_ROW = 4096  # a shorter piece costs more to start than to reduce
+NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1, "spread": 0}
+"""Of an empty axis; max and min only of booleans."""
 
 
 @dataclass(eq=False, slots=True)
@@ -92,7 +92,7 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
-    several = {"scan": scan_in_parts, "sort": sort_steps}.get(kind, _in_parts)
+    several = {"scan": scan_in_parts, "sort": sort_steps}.get(kind, reduce_in_parts)
     steps.extend(several(step, limits))
     return steps
 
@@ -221,64 +221,3 @@ def _mergeable(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[t
         else:
             groups.append([axis])
     return [tuple(g) for g in groups] or [()]
-
-
-def _in_parts(step: Step, limits: Limits) -> list[Step]:
-    """Cut the last axis of a reduction with few results into parts, so that every compute unit has work.
-
-    The first step stores one partial result per part, the second reduces those and does what follows.
-    """
-    problem = step.problem
-    reductions = [n for n in toposort(problem.body) if n.op == "reduce"]
-    nested = any(n.op == "reduce" for r in reductions for n in toposort(r.src))
-    kept, extent = problem.space[:-1], problem.space[-1]
-    if problem.kind != "reduce" or nested:
-        return [step]
-    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
-    groups = -(-prod(kept) // (COLUMNS if column else 1))
-    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_ROW))
-    if parts <= 1:
-        return [step]
-    shape = (*kept, parts)
-    steps = row_major(shape)
-    count = prod(shape)
-    partial = [DTYPES[r.dtype].compute for r in reductions]
-    outputs = tuple(Operand(dtype, (*steps[:-1], 0), 0, count) for dtype in partial)
-    halves = Problem("reduce", problem.space, problem.inputs, outputs, tuple(reductions), problem.scalars, parts)
-    first = _pruned(halves, step)
-    nodes = tuple(Node("partial", (), None, shape, dtype) for dtype in partial)
-    replaced = {
-        id(r): Node("reduce", (Node("load", (), len(problem.inputs) + k, shape, dtype),), r.arg, kept, r.dtype)
-        for k, (r, dtype) in enumerate(zip(reductions, partial, strict=True))
-    }
-    inputs = (*problem.inputs, *(Operand(dtype, steps, 0, count) for dtype in partial))
-    body = tuple(_rebuild(root, replaced) for root in problem.body)
-    second = Problem("reduce", shape, inputs, problem.outputs, body, problem.scalars)
-    whole_step = Step(second, (*step.inputs, *nodes), step.outputs, step.scalars)
-    return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
-
-
-def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:
-    """`root` with some nodes replaced. Shapes of per-row nodes stay; nothing per element is above a reduction."""
-    for node in toposort([root]):
-        if id(node) not in replaced:
-            src = tuple(replaced[id(s)] for s in node.src)
-            replaced[id(node)] = Node(node.op, src, node.arg, node.shape, node.dtype)
-    return replaced[id(root)]
-
-
-def _pruned(problem: Problem, step: Step) -> Step:
-    """`problem` without the inputs and scalars of `step` that its body does not use."""
-    order = toposort(problem.body)
-    inputs = sorted({n.arg for n in order if n.op in ("load", "gather")})
-    scalars = sorted({n.arg for n in order if n.op == "scalar"})
-    place = {"load": inputs, "gather": inputs, "scalar": scalars}
-    made: dict[int, Node] = {}
-    for n in order:
-        arg = place[n.op].index(n.arg) if n.op in place else n.arg
-        made[id(n)] = Node(n.op, tuple(made[id(s)] for s in n.src), arg, n.shape, n.dtype)
-    smaller = Problem(
-        problem.kind, problem.space, tuple(problem.inputs[k] for k in inputs), problem.outputs,
-        tuple(made[id(n)] for n in problem.body), tuple(problem.scalars[k] for k in scalars), problem.parts,
-    )  # fmt: skip
-    return Step(smaller, tuple(step.inputs[k] for k in inputs), step.outputs, tuple(step.scalars[k] for k in scalars))

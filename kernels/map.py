@@ -54,6 +54,7 @@ class Map:
         inner = {} if flat else {rank - 1: f"i{rank - 1}"}
         writer = Writer(problem, language, axes, inner)
         names: dict[int, str] = {}
+        rows = "" if flat else writer.gathered_rows(names)
         body = writer.statements(problem.body, names)
         body += "".join(writer.store(k, names[id(root)]) for k, root in enumerate(problem.body))
         if flat:
@@ -68,7 +69,7 @@ class Map:
             text = language.let(tiles=f"(n{last} + tile - 1) / tile", row="GROUP(0) / tiles")
             text += language.let(begin="(GROUP(0) - row * tiles) * tile")
             text += language.let(end=language.choose(f"begin + tile < n{last}", "begin + tile", f"n{last}"))
-            text += unravel(language, "row", range(last)) + bases(problem, language, outer)
+            text += unravel(language, "row", range(last)) + bases(problem, language, outer) + rows
             text += language.each(f"i{last}", "begin", "end", body)
         group = (int(config["THREADS"]), 1, 1)
         body, listed = language.kernel(text), parameters(problem, language, ("tile",))

@@ -201,6 +201,16 @@ _op("conj", 1, "c", np.conj, "conj_{t}({0})")
 _op("where", 3, "fiubc", np.where, {**dict.fromkeys("fiub", "({0} ? {1} : {2})"), "c": "where_{t}({0}, {1}, {2})"})
 
 
+def _spread(x: Any, axis: int) -> Any:
+    """The sum of squared deviations from the mean; 0 of nothing."""
+    return np.sum((x - np.sum(x, axis=axis, keepdims=True) / max(1, x.shape[axis])) ** 2, axis=axis)
+
+
+def _mean_offset(x: Any, axis: int) -> Any:
+    """The mean of what the caller has taken the line's first element from; 0 of nothing."""
+    return np.sum(x, axis=axis) / max(1, x.shape[axis])
+
+
 @dataclass(frozen=True, slots=True)
 class Reduction:
     """A reduction: `combine` is an op of OPS, `start` its neutral element per dtype kind as a C expression."""
@@ -216,4 +226,8 @@ REDUCTIONS: dict[str, Reduction] = {
     "prod": Reduction("prod", "mul", {**dict.fromkeys("fiu", "1"), "c": "complex_{p}(1, 0)"}, np.prod),
     "max": Reduction("max", "max", {"f": "-INF_{t}", "i": "MIN_{t}", "u": "0", "b": "0"}, np.max),
     "min": Reduction("min", "min", {"f": "INF_{t}", "i": "MAX_{t}", "u": "MAX_{t}", "b": "1"}, np.min),
+    "spread": Reduction("spread", "add", {"f": "0"}, _spread),
+    "offset": Reduction("offset", "add", {"f": "0"}, _mean_offset),
 }
+"""The last two of floats only, see kernels/spread.py: the sum of squared deviations from the mean, and beside one of the
+same elements, how far that mean is from the line's first element. Their `combine` is that of the sums inside."""

@@ -177,6 +177,7 @@ def _dot(problem: Problem, node: Node, source: list[Array]) -> Array:
 
 
 def _partial(problem: Problem, name: str, x: Array, dtype: np.dtype[Any]) -> Array:
+    x = x - x[..., :1] if name == "offset" else x
     if problem.parts == 1:
         return reduced(name, x, x.ndim - 1, dtype)
     chunk = -(-problem.space[-1] // problem.parts)

@@ -172,7 +172,8 @@ class Problem:
     def operations(self) -> int:
         """Arithmetic operations: one per op per element it is computed for; a dot's step is two."""
         every, row = prod(self.space), prod(self.space[: len(self.space) - SUMMED[self.kind]])
-        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "conv": 2, "reduce": 1}
+        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "conv": 2}
+        weight |= {"reduce spread": 4, "reduce offset": 0}  # the latter comes with the former
         total = 0
         for op, arg, _dtype, per_row, *_ in self.lines[:-1]:
             if op == "attention":  # two products and a softmax of the scores, of which causal queries see half
@@ -180,6 +181,7 @@ class Problem:
                 total += row // max(e, 1) * n * (2 * d + 2 * e + 4) // (2 if arg else 1)
                 continue
             per_element = op in ("dot", "conv", "reduce") or not per_row
+            op = f"{op} {arg}" if op == "reduce" else op
             total += weight.get(op, 1) * (every if per_element else row)
         return total
 

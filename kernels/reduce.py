@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from tilewright.backends.dtypes import DTYPES, PARTS
+from tilewright.backends.dtypes import PARTS
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import (
@@ -25,26 +25,12 @@ from tilewright.kernels.emit import (
     work,
 )
 from tilewright.kernels.node import Node, toposort
-from tilewright.kernels.ops import OPS
+from tilewright.kernels.phases import kept, phases
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
+from tilewright.kernels.spread import BLOCK_OF_SPREAD, RowSpread, matched
 
 BLOCK = 8192  # elements summed in one go: partial sums of blocks keep float32's error near that of pairwise summation
-
-
-def phases(problem: Problem) -> list[list[Node]]:
-    """The reductions in the order they must be done: each level needs the results of the levels before."""
-    level: dict[int, int] = {}
-    found: list[list[Node]] = []
-    for node in toposort(problem.body):
-        depth = max((level[id(s)] for s in node.src), default=0)
-        if node.op == "reduce":
-            while len(found) <= depth:
-                found.append([])
-            found[depth].append(node)
-            depth += 1
-        level[id(node)] = depth
-    return found
 
 
 class Rows:
@@ -61,7 +47,7 @@ class Rows:
     def space(self, problem: Problem, limits: Limits) -> Space:
         if problem.kind not in ("reduce", "row") or (columnar(problem) and len(phases(problem)) == 1):
             return EMPTY
-        keep = (0, 1) if _kept(problem) else (0,)
+        keep = (0, 1) if kept(problem) else (0,)
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
@@ -71,7 +57,7 @@ class Rows:
         return Space({"THREADS": thread_counts(limits, 1024), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
 
     def default(self, problem: Problem, limits: Limits) -> Config:
-        keep = int(_kept(problem) is not None)
+        keep = int(kept(problem) is not None)
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             rows = rows if problem.space[-1] < 4096 else 1
@@ -85,9 +71,9 @@ class Rows:
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads = int(config["THREADS"])
         lanes = int(config["LANES"])
-        text = _RowText(problem, language, _kept(problem) if config["KEEP"] else None, threads, lanes)
+        text = _RowText(problem, language, kept(problem) if config["KEEP"] else None, threads, lanes)
         body = combiners(problem, language) + language.kernel(text.loop(), text.shared())
-        defines = (("THREADS", threads), ("LANES", lanes), ("BLOCK", language.size(BLOCK)), work(problem))
+        defines = (("THREADS", threads), ("LANES", lanes), ("BLOCK", language.size(_block(problem))), work(problem))
         entry = entry_name("rows", problem)
         listed = parameters(problem, language, ("turn",))
         return Source(entry, listed, body, defines, (threads, 1, 1), filename="rows.c")
@@ -108,8 +94,13 @@ def _iterations(problem: Problem, config: Config) -> int:
     """Of one thread, about: each pass walks the row, block by block, and each reduction ends with halving steps."""
     passes = len(phases(problem)) + sum(map(len, phases(problem))) + len(problem.body)
     length = -(-problem.space[-1] // problem.parts)
-    walked = -(-length // int(config["THREADS"])) * iterations(problem) + 2 * (-(-length // BLOCK)) + 16
+    walked = -(-length // int(config["THREADS"])) * iterations(problem) + 2 * (-(-length // _block(problem))) + 16
     return int(config["ROWS"]) * passes * walked
+
+
+def _block(problem: Problem) -> int:
+    """How many elements are summed in one go."""
+    return BLOCK_OF_SPREAD if any(n.arg == "spread" for level in phases(problem) for n in level) else BLOCK
 
 
 def _rows(problem: Problem) -> int:
@@ -120,38 +111,6 @@ def columnar(problem: Problem) -> bool:
     """Whether neighbours in memory belong to different results, so that walking along a row misses the cache."""
     loads = [o for o in problem.inputs if o.strides[-1] != 0]
     return bool(loads) and all(o.strides[-1] != 1 for o in loads) and any(o.strides[-2] == 1 for o in loads)
-
-
-def _kept(problem: Problem) -> Node | None:
-    """A costly per-element value that a reduction and a later pass both need, and that the output row can hold."""
-    if problem.kind != "row":
-        return None
-    rank = len(problem.space)
-    root = problem.body[0]
-    output = problem.outputs[0]
-    if len(root.shape) < rank or output.strides[-1] != 1 or DTYPES[output.dtype].compute != output.dtype:
-        return None
-    for level in reversed(phases(problem)):
-        for reduction in level:
-            node = reduction.src[0]
-            costly = any(n.op in OPS and OPS[n.op].costly and len(n.shape) == rank for n in toposort([node]))
-            if costly and node.dtype == output.dtype and node in toposort([root]) and _used_after(root, node):
-                return node
-    return None
-
-
-def _used_after(root: Node, node: Node) -> bool:
-    """Whether the stored value needs `node` other than through a reduction."""
-    stack, seen = [root], set()
-    while stack:
-        at = stack.pop()
-        if at is node:
-            return True
-        if id(at) in seen or at.op == "reduce":
-            continue
-        seen.add(id(at))
-        stack.extend(at.src)
-    return False
 
 
 def combiners(problem: Problem, language: Language) -> str:
@@ -209,7 +168,7 @@ class _RowText:
         else:
             setup = language.let(row="item", begin="0", end=n)
         setup += unravel(language, "row", range(self.last)) + bases(problem, language, outer)
-        passes = "".join(self._reduction(node) for level in self.levels for node in level)
+        passes = "".join(self._level(level) for level in self.levels)
         return head + language.loop("item", "GROUP(0) * turn", "stop", setup + passes + self._stores())
 
     def _row_statements(self, nodes: list[Node]) -> str:
@@ -226,45 +185,83 @@ class _RowText:
         lines = ""
         if self.kept_at is not None and self.keep is not None and self.keep in toposort([root]):
             names[id(self.keep)] = "kept"
-            kept = self.language.load(self.keep.dtype, "out0", self.kept_at)
-            lines = self.language.constant(self.keep.dtype, "kept", kept)
+            held = self.language.load(self.keep.dtype, "out0", self.kept_at)
+            lines = self.language.constant(self.keep.dtype, "kept", held)
         return lines + self.writer.statements([root], names), names
 
-    def _reduction(self, node: Node) -> str:
-        language, k, i = self.language, self.writer.number[id(node)], f"i{self.last}"
+    def _level(self, nodes: list[Node]) -> str:
+        """Reductions that wait for nothing of each other, block by block: the later ones find a block in cache."""
+        language = self.language
+        text = self._row_statements([n.src[0] for n in nodes])
+        block = language.let(block_end=language.choose("block + BLOCK < end", "block + BLOCK", "end"))
+        behind = ""
+        for node in nodes:
+            if node.arg == "spread":
+                before, inside, after = self._spread(node, nodes)
+            elif node.arg != "offset":
+                before, inside, after = self._reduction(node)
+            else:
+                continue
+            text, block, behind = text + before, block + inside, behind + after
+        return text + language.loop("block", "begin", "end", block, "BLOCK") + behind
+
+    def _reduction(self, node: Node) -> tuple[str, str, str]:
+        """What is done before the blocks, for each, and behind them."""
+        language, k = self.language, self.writer.number[id(node)]
         combine, _ = combiner(language, node.arg, node.dtype)
         neutral = start(language, node.arg, node.dtype)
-        text = self._row_statements([node.src[0]])
+        inside = language.variable(node.dtype, f"sum{k}", neutral) + self._fold(node, f"sum{k}", *self._first(node))
+        inside += f"v{k} = {combine}(v{k}, sum{k});\n"
+        self.names[id(node)] = f"v{k}"
+        return language.variable(node.dtype, f"v{k}", neutral), inside, self._grouped(node, f"v{k}")
+
+    def _spread(self, node: Node, nodes: list[Node]) -> tuple[str, str, str]:
+        """Two walks through a block, which the first one brings into cache."""
+        spread = RowSpread(self.language, node, self.writer.number[id(node)], matched(node, nodes))
+        held = dict(self.names)
+        first = self.language.let(**{f"i{self.last}": "0"}) + self.writer.statements([node.src[0]], held)
+        before = spread.declare() + f"{{\n{first}{spread.first} = {held[id(node.src[0])]};\n}}\n"
+        element, value = self._first(node)
+        inside = spread.begin() + self._fold(node, spread.sum, element, spread.moved(value))
+        inside += self._grouped(node, spread.sum) + spread.middle()
+        element, names = self._element(node.src[0])
+        inside += self._fold(node, spread.squares, element + spread.apart(names[id(node.src[0])]), spread.square)
+        self.names |= spread.results
+        return before, inside + spread.end(), self._grouped(node, spread.within) + spread.finish()
+
+    def _grouped(self, node: Node, accumulator: str) -> str:
+        """What every thread has, combined."""
+        if self.threads == 1:
+            return ""
+        combine, _ = combiner(self.language, node.arg, node.dtype)
+        shared = f"shared_{self.language.type(node.dtype)}"
+        return self.language.group_reduce(node.dtype, combine, accumulator, shared)
+
+    def _first(self, node: Node) -> tuple[str, str]:
+        """Statements for the element that is reduced, and its name; they keep it if nothing did so before."""
         element, names = self._element(node.src[0])
         value = names[id(node.src[0])]
         if node.src[0] is self.keep and self.kept_at is None:
             self.kept_at = self.writer.place("out0", self.problem.outputs[0])
-            element += language.store(self.keep.dtype, "out0", self.kept_at, value)
-        text += language.variable(node.dtype, f"v{k}", neutral)
-        block = language.let(block_end=language.choose("block + BLOCK < end", "block + BLOCK", "end"))
-        block += language.variable(node.dtype, "sum", neutral)
-        if self.lanes == 1:
-            step = f"{element}sum = {combine}(sum, {value});\n"
-            block += language.fold(i, "block", "block_end", reduction_name(node, language), "sum", step)
-        else:
-            block += self._in_lanes(node, combine, neutral, element, value)
-        text += language.loop("block", "begin", "end", f"{block}v{k} = {combine}(v{k}, sum);\n", "BLOCK")
-        if self.threads > 1:
-            text += language.group_reduce(node.dtype, combine, f"v{k}", f"shared_{language.type(node.dtype)}")
-        self.names[id(node)] = f"v{k}"
-        return text
+            element += self.language.store(self.keep.dtype, "out0", self.kept_at, value)
+        return element, value
 
-    def _in_lanes(self, node: Node, combine: str, neutral: str, element: str, value: str) -> str:
-        """From `block` to `block_end` with LANES accumulators; what is left of the block goes one by one."""
+    def _fold(self, node: Node, accumulator: str, element: str, value: str) -> str:
+        """Combine `value` of every element from `block` to `block_end` into `accumulator`."""
         language, i = self.language, f"i{self.last}"
+        combine, _ = combiner(language, node.arg, node.dtype)
+        step = f"{element}{accumulator} = {combine}({accumulator}, {value});\n"
+        if self.lanes == 1:
+            return language.fold(i, "block", "block_end", reduction_name(node, language), accumulator, step)
+        neutral = start(language, node.arg, node.dtype)
         text = language.array(node.dtype, "lanes", "LANES")
         text += language.loop("lane", "0", "LANES", f"lanes[lane] = {neutral};\n")
         one = language.let(**{i: "at + lane"}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
         vector = language.loop("lane", "0", "LANES", one)
         text += language.loop("at", "block", "block_end - LANES + 1", vector, "LANES")
-        text += language.loop("lane", "0", "LANES", f"sum = {combine}(sum, lanes[lane]);\n")
+        text += language.loop("lane", "0", "LANES", f"{accumulator} = {combine}({accumulator}, lanes[lane]);\n")
         rest = "block + (block_end - block) / LANES * LANES"
-        return text + language.loop(i, rest, "block_end", f"{element}sum = {combine}(sum, {value});\n")
+        return f"{{\n{text}{language.loop(i, rest, 'block_end', step)}}}\n"
 
     def _stores(self) -> str:
         problem = self.problem

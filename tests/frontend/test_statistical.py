@@ -108,6 +108,32 @@ def test_sum_takes_a_dtype(device):
     agree(tw.prod(x[0, :2], dtype="int8"), a[0, :2].prod(dtype=np.int8), device)
 
 
+@pytest.mark.parametrize("shape", [(3, 20000), (20000, 3), (6, 5, 40, 7)])
+def test_variance_beside_a_large_mean(device, shape):
+    """float32 keeps its digits: two passes would be wrong by a hundredth, and sums of squares altogether."""
+    a = (1e6 + np.random.default_rng(3).standard_normal(shape)).astype(np.float32)
+    x = tw.asarray(a, device=device.name)
+    for axis in (None, 0, 1, -1, (0, -1)):
+        np.testing.assert_allclose(np.asarray(tw.var(x, axis=axis)), np.var(a, axis=axis, dtype=np.float64), rtol=5e-6)
+    a[-1, ..., -1] = np.inf
+    result = np.asarray(tw.std(tw.asarray(a, device=device.name), axis=0))
+    assert np.isnan(result[..., -1]).all() and np.isfinite(result[..., 0]).all()
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_places_in_long_lines(device, name):
+    """Ties go to the first, NaN before all; also where the blocks of a line are looked at one by one, and a prime."""
+    a = np.random.default_rng(4).integers(-9, 9, (2, 1 << 15)).astype(np.float32)
+    for planted in ({}, {(1, 40): np.nan, (1, 30000): np.nan}, {(0, 32767): np.inf, (1, 5): -np.inf}):
+        for place, value in planted.items():
+            a[place] = value
+        x = tw.asarray(a, device=device.name)
+        ours, numpys = getattr(tw, name), getattr(np, name)
+        for axis in (None, 1):
+            agree(ours(x, axis=axis, keepdims=True), numpys(a, axis=axis, keepdims=True), device)
+        agree(ours(x[1, :32749]), numpys(a[1, :32749]), device)
+
+
 def test_cumulative(device):
     a = sample((4, 5), "int32")
     x = tw.asarray(a, device=device.name)

@@ -26,8 +26,10 @@ from tests.kernels.graphs import (
 from tests.kernels.judge import check_steps
 from tilewright.backends.dtypes import PARTS
 from tilewright.backends.protocol import Device
+from tilewright.backends.registry import get_device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.node import Node, View
+from tilewright.kernels.turned import Turned
 
 RNG = np.random.default_rng(11)
 
@@ -46,6 +48,14 @@ def special(*shape: int) -> np.ndarray[Any, Any]:
 
 def gather(table: Node, index: Node) -> Node:
     return Node("gather", (table, index), None, index.shape, table.dtype)
+
+
+def rows_of(table: Node, index: Node) -> Node:
+    """Whole rows, by places as the frontend writes them."""
+    shape, width = (*index.shape, table.shape[1]), table.shape[1]
+    begin = broadcast(op("mul", reshape(index, (*index.shape, 1)), const(width, "int64")), shape)
+    within = broadcast(Node("iota", (), None, (width,), "int64"), shape)
+    return gather(table, Node("add", (begin, within), None, shape, "int64"))
 
 
 def iota(n: int) -> Node:
@@ -78,7 +88,11 @@ GRAPHS = {
     "min of middle": lambda n: [reduce("min", leaf(floats(3, n, 5)), 1)],
     "sum all": lambda n: [reduce("sum", reshape(leaf(floats(n, 300)), (n * 300,)), 0)],
     "mean of squares": lambda n: [op("div", reduce("sum", op("mul", x := leaf(floats(n, 40)), x), 0), const(float(n)))],
+    "spread of rows": lambda n: [op("div", reduce("spread", leaf(floats(5, n) + 1e6), 1), const(float(n)))],
+    "spread of columns": lambda n: [reduce("spread", leaf(floats(n, 37) + 1e6), 0)],
+    "spread of all": lambda n: [reduce("spread", reshape(leaf(floats(n, 300) - 1e4), (n * 300,)), 0)],
     "gather": lambda n: [gather(leaf(floats(n)), leaf(RNG.integers(0, n, (3, 11))))],
+    "gather of rows": lambda n: [rows_of(leaf(floats(n, 21)), leaf(RNG.integers(0, n, 13)))],
     "iota": lambda n: [op("mul", transpose(reshape(iota(6 * n), (n, 6))), leaf(floats(6, n)))],
     "write": lambda n: [write(leaf(floats(n, 4)), op("neg", leaf(floats(n, 2))), View((n, 2), (4, 2), 1))],
 }  # fmt: skip
@@ -91,8 +105,10 @@ def test_default_config(name: str, n: int, device: Device) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gelu", "transpose", "three axes", "softmax", "layer norm", "max columns", "mean of squares"]
-)
+    "name",
+    ["gelu", "transpose", "three axes", "softmax", "layer norm", "max columns", "mean of squares", "spread of rows",
+     "spread of columns"],
+)  # fmt: skip
 def test_random_valid_configs(name: str, device: Device) -> None:
     steps = fused(*GRAPHS[name](131), limits=device.limits)
     choices = [(s, k, c) for s in steps for k in KERNELS[s.problem.kind] for c in k.space(s.problem, device.limits)]
@@ -109,6 +125,27 @@ def test_defaults_are_in_their_space(device: Device) -> None:
                     if any(True for _ in space):
                         refusal = space.refusal(kernel.default(step.problem, device.limits))
                         assert refusal is None, (name, kernel.name, refusal)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8"])
+def test_transposes_in_vectors(dtype: str) -> None:
+    """Blocks with every kind of rest, of one operand and of two, beside one that is read in order.
+
+    cpu alone: elsewhere the kernel does not apply.
+    """
+    device, kernel = get_device("cpu"), Turned()
+
+    def made(*shape: int) -> Node:
+        data = special(*shape)
+        return leaf((np.nan_to_num(data, posinf=5, neginf=-5) if dtype == "int8" else data).astype(dtype))
+
+    for rows, columns in ((8, 8), (9, 33), (257, 31)):
+        two = op("max", op("max", transpose(made(rows, columns)), transpose(made(rows, columns))), made(columns, rows))
+        batches = view(made(3, rows, columns), (3, columns, rows), (rows * columns, 1, columns))
+        for root in (two, op("max", batches, batches)):
+            (step,) = fused(root, limits=device.limits)
+            for config in random.Random(rows).sample(list(kernel.space(step.problem, device.limits)), 2):
+                check_steps([step], device, kernel, config)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int8", "uint16", "int64", "bool"])

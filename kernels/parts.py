@@ -1,0 +1,119 @@
+"""A reduction with few results, cut into parts so that every compute unit has work."""
+
+from __future__ import annotations
+
+from math import prod
+
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Limits
+from tilewright.kernels.node import Node, row_major, toposort
+from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step
+
+PART_ROW = 4096  # a shorter piece costs more to start than to reduce
+
+
+def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
+    """Cut the last axis of a reduction with few results into parts.
+
+    The first step stores partial results for each part, the second reduces those and does what follows.
+    """
+    problem = step.problem
+    reductions = [n for n in toposort(problem.body) if n.op == "reduce"]
+    nested = any(n.op == "reduce" for r in reductions for n in toposort(r.src))
+    kept, extent = problem.space[:-1], problem.space[-1]
+    if problem.kind != "reduce" or nested:
+        return [step]
+    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
+    groups = -(-prod(kept) // (COLUMNS if column else 1))
+    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_ROW))
+    if parts <= 1:
+        return [step]
+    shape = (*kept, parts)
+    steps = row_major(shape)
+    count = prod(shape)
+    offsets = [Node("reduce", r.src, "offset", r.shape, r.dtype) for r in reductions if r.arg == "spread"]
+    partial = [DTYPES[r.dtype].compute for r in (*reductions, *offsets)]
+    outputs = tuple(Operand(dtype, (*steps[:-1], 0), 0, count) for dtype in partial)
+    halves = Problem("reduce", problem.space, problem.inputs, outputs, (*reductions, *offsets), problem.scalars, parts)
+    first = _pruned(halves, step)
+    nodes = tuple(Node("partial", (), None, shape, dtype) for dtype in partial)
+    loads = [Node("load", (), len(problem.inputs) + k, shape, dtype) for k, dtype in enumerate(partial)]
+    gather = _Gathering(step, shape)
+    means = iter(loads[len(reductions) :])
+    replaced = {}
+    for r, load in zip(reductions, loads, strict=False):
+        replaced[id(r)] = gather.spread(r, load, next(means)) if r.arg == "spread" else gather.plain(r, load)
+    inputs = (*problem.inputs, *(Operand(dtype, steps, 0, count) for dtype in partial))
+    body = tuple(_rebuild(root, replaced) for root in problem.body)
+    second = Problem("reduce", shape, inputs, problem.outputs, body, tuple(gather.scalars))
+    whole_step = Step(second, (*step.inputs, *nodes), step.outputs, tuple(gather.constants))
+    return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
+
+
+class _Gathering:
+    """Makes one result of those of the parts, over a space whose last axis counts the parts."""
+
+    def __init__(self, step: Step, shape: tuple[int, ...]) -> None:
+        self.extent, self.parts = step.problem.space[-1], shape[-1]
+        self.shape, self.kept = shape, shape[:-1]
+        self.scalars, self.constants = list(step.problem.scalars), list(step.scalars)
+
+    def plain(self, node: Node, results: Node) -> Node:
+        return Node("reduce", (results,), node.arg, self.kept, node.dtype)
+
+    def spread(self, node: Node, results: Node, offsets: Node) -> Node:
+        """Chan, Golub and LeVeque's: the spreads within the parts, and that of the parts' means by their sizes.
+
+        "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        """
+        weights = self._sizes(node.dtype)
+        total = self._op("mul", offsets, weights)
+        mean = Node("reduce", (total,), "sum", self.kept, node.dtype)
+        mean = Node("div", (mean, self._scalar(node.dtype, self.extent)), None, self.kept, node.dtype)
+        apart = self._op("sub", offsets, mean)
+        both = self._op("add", results, self._op("mul", weights, self._op("mul", apart, apart)))
+        return Node("reduce", (both,), "sum", self.kept, node.dtype)
+
+    def _sizes(self, dtype: str) -> Node:
+        """How many elements each part has: the last ones fewer, or none."""
+        chunk = -(-self.extent // self.parts)
+        place = Node("iota", (), len(self.shape) - 1, self.shape, "int64")
+        behind = self._op("mul", place, self._scalar("int64", -chunk))
+        left = self._op("add", behind, self._scalar("int64", self.extent))
+        size = self._op("max", self._op("min", left, self._scalar("int64", chunk)), self._scalar("int64", 0))
+        return Node("cast", (size,), None, self.shape, dtype)
+
+    def _op(self, name: str, a: Node, b: Node) -> Node:
+        return Node(name, (a, b), None, self.shape, a.dtype)
+
+    def _scalar(self, dtype: str, value: int) -> Node:
+        self.scalars.append((dtype, value))
+        self.constants.append(None)
+        return Node("scalar", (), len(self.scalars) - 1, self.kept, dtype)
+
+
+def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:
+    """`root` with some nodes replaced. Shapes of per-row nodes stay; nothing per element is above a reduction."""
+    for node in toposort([root]):
+        if id(node) not in replaced:
+            src = tuple(replaced[id(s)] for s in node.src)
+            replaced[id(node)] = Node(node.op, src, node.arg, node.shape, node.dtype)
+    return replaced[id(root)]
+
+
+def _pruned(problem: Problem, step: Step) -> Step:
+    """`problem` without the inputs and scalars of `step` that its body does not use."""
+    order = toposort(problem.body)
+    inputs = sorted({n.arg for n in order if n.op in ("load", "gather")})
+    scalars = sorted({n.arg for n in order if n.op == "scalar"})
+    place = {"load": inputs, "gather": inputs, "scalar": scalars}
+    made: dict[int, Node] = {}
+    for n in order:
+        arg = place[n.op].index(n.arg) if n.op in place else n.arg
+        made[id(n)] = Node(n.op, tuple(made[id(s)] for s in n.src), arg, n.shape, n.dtype)
+    smaller = Problem(
+        problem.kind, problem.space, tuple(problem.inputs[k] for k in inputs), problem.outputs,
+        tuple(made[id(n)] for n in problem.body), tuple(problem.scalars[k] for k in scalars), problem.parts,
+    )  # fmt: skip
+    return Step(smaller, tuple(step.inputs[k] for k in inputs), step.outputs, tuple(step.scalars[k] for k in scalars))
