@@ -28,6 +28,8 @@ from tilewright.kernels.problem import Operand, Problem
 from tilewright.kernels.products import AXES, Window
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
+CHANNEL_RUN = 16  # channels from which on copying them side by side is faster than turning pixels around
+
 
 def conv_of(problem: Problem) -> Node:
     """The one conv node of a convolution problem."""
@@ -76,6 +78,7 @@ def header(problem: Problem, swap: bool) -> str:
         f"#define C n{at.c}\n#define KH n{at.kh}\n#define KW n{at.kw}\n#define OH n{at.h}\n#define OW n{at.w}",
         f"#define IN_H c{high.arg}\n#define IN_W c{wide.arg}",
         f"#define TAPS_INNER {int(window.layout == 'NCHW')}",
+        f"#define CHANNEL_RUNS {int(swap and window.layout == 'NHWC' and problem.space[at.c] >= CHANNEL_RUN)}",
         *(f"#define {name.upper()} {value}" for name, value in geometry),
         loader(problem, acc, x, "input_at", {at.group: "g", at.n: "n", at.c: "c", at.h: "y", at.w: "x"}),
         loader(problem, acc, weights, "weights_at", {at.group: "g", at.o: "o", at.c: "c", at.kh: "kh", at.kw: "kw"}),

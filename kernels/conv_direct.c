@@ -1,7 +1,7 @@
 /* Convolution as it is written, for groups with so few outputs that a matrix product would pack patches for nobody:
-   depthwise. A group of the grid is one thread and ROWS rows of the result. A row is summed tap by tap in a line that
-   stays in the nearest cache, along the pixels (NCHW, what lies at the borders apart) or along the groups (NHWC, whose
-   weights are turned around first).
+   depthwise. A group of the grid is one thread and ROWS rows of the result. A row is summed by rows of
+   taps in lines that stay in the nearest cache, what lies at the borders apart: along the pixels (NCHW), or along the
+   groups, of PIXELS neighbours at a time (NHWC, whose weights are turned around first).
 
    A header made from the problem comes first, whose names conv_pack.c tells; TAPS_W is KW as a constant. Without it,
    this file compiles alone:
@@ -86,15 +86,62 @@ KERNEL {
     }
 }
 #else
-/* Groups g0 .. g0 + count of one pixel; `weights` are theirs, [tap][LINE]. */
+#define CHUNK 256 /* groups whose weights are turned around at a time */
+#define WIDE 32   /* groups that are summed at a time */
+#define PIXELS 4  /* neighbours, which share weights and, at stride 1, most of what they read */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* Groups g0 .. g0 + count, at most WIDE, of `pixels` neighbours from x on, whose taps are inside; `weights` are
+   [tap][CHUNK]. Constants as arguments make it straight code. */
+ALWAYS_INLINE void sum_tile(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, i64 x, const ACC *weights,
+                            const int pixels) {
+    ACC lines[PIXELS][WIDE]; /* nothing is there before the first row of taps, which is cheaper than clearing */
+    int started = 0;
+    const i64 left = x * STRIDE_W - PADDING_W;
+    for (i64 c = 0; c < C; c++)
+        for (i64 kh = 0; kh < KH; kh++, weights += TAPS_W * CHUNK) {
+            const i64 row = y * STRIDE_H - PADDING_H + kh * DILATION_H;
+            if (row < 0 || row >= IN_H)
+                continue;
+            FOR_EACH(s, 0, count) {
+                UNROLL
+                for (int p = 0; p < pixels; p++) {
+                    ACC sum = started ? lines[p][s] : 0;
+                    UNROLL
+                    for (int k = 0; k < TAPS_W; k++) {
+                        const i64 column = left + p * STRIDE_W + k * DILATION_W;
+                        sum = MULTIPLY_ADD(weights[k * CHUNK + s], LOAD_X(g0 + s, n, c, row, column), sum);
+                    }
+                    lines[p][s] = sum;
+                }
+            }
+            started = 1;
+        }
+    for (int p = 0; p < pixels; p++) {
+        FOR_EACH(s, 0, count)
+            STORE_PIXEL(g0 + s, n, o, y, x + p, started ? lines[p][s] : 0);
+    }
+}
+
+/* The same of any number of groups. */
+ALWAYS_INLINE void sum_tiles(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, i64 x, const ACC *weights,
+                             const int pixels) {
+    i64 s = 0;
+    for (; s + WIDE <= count; s += WIDE)
+        sum_tile(ARGUMENTS, n, g0 + s, WIDE, o, y, x, weights + s, pixels);
+    if (s < count)
+        sum_tile(ARGUMENTS, n, g0 + s, count - s, o, y, x, weights + s, pixels);
+}
+
+/* Groups g0 .. g0 + count of one pixel at a border. */
 static void sum_pixel(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, i64 x, const ACC *weights) {
-    ACC line[LINE];
+    ACC line[CHUNK];
     for (i64 s = 0; s < count; s++)
         line[s] = 0;
     for (i64 c = 0; c < C; c++)
         for (i64 kh = 0; kh < KH; kh++) {
             const i64 row = y * STRIDE_H - PADDING_H + kh * DILATION_H;
-            for (i64 kw = 0; kw < KW; kw++, weights += LINE) {
+            for (i64 kw = 0; kw < KW; kw++, weights += CHUNK) {
                 const i64 column = x * STRIDE_W - PADDING_W + kw * DILATION_W;
                 if (row < 0 || row >= IN_H || column < 0 || column >= IN_W)
                     continue;
@@ -106,18 +153,41 @@ static void sum_pixel(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, i64 x,
         STORE_PIXEL(g0 + s, n, o, y, x, line[s]);
 }
 
+/* Groups g0 .. g0 + count of one row of pixels. */
+static void sum_row(PARAMETERS, i64 n, i64 g0, i64 count, i64 o, i64 y, const ACC *weights) {
+    /* From `low` to `high` all taps of a row are inside. */
+    const i64 reach = IN_W + PADDING_W - (TAPS_W - 1) * DILATION_W;
+    const i64 low = LEAST(OW, (PADDING_W + STRIDE_W - 1) / STRIDE_W);
+    const i64 high = MOST(low, LEAST(OW, reach <= 0 ? 0 : (reach - 1) / STRIDE_W + 1));
+    i64 x = 0;
+    for (; x < low; x++)
+        sum_pixel(ARGUMENTS, n, g0, count, o, y, x, weights);
+    for (; x + PIXELS <= high; x += PIXELS)
+        sum_tiles(ARGUMENTS, n, g0, count, o, y, x, weights, PIXELS);
+    for (; x < high; x++)
+        sum_tiles(ARGUMENTS, n, g0, count, o, y, x, weights, 1);
+    for (; x < OW; x++)
+        sum_pixel(ARGUMENTS, n, g0, count, o, y, x, weights);
+}
+
+/* Weights of groups g0 .. g0 + count as [tap][CHUNK]. */
+static void turn_weights(PARAMETERS, i64 g0, i64 count, i64 o, ACC *to) {
+    for (i64 c = 0; c < C; c++)
+        for (i64 kh = 0; kh < KH; kh++)
+            for (i64 kw = 0; kw < KW; kw++, to += CHUNK)
+                for (i64 s = 0; s < count; s++)
+                    to[s] = LOAD_W(g0 + s, o, c, kh, kw);
+}
+
 KERNEL {
-    ACC *const weights = __builtin_malloc(sizeof(ACC) * LINE * C * KH * KW);
+    ACC *const weights = __builtin_malloc(sizeof(ACC) * CHUNK * C * KH * KW);
     const i64 rows = IMAGES * OH;
-    for (i64 g0 = 0; g0 < BATCH; g0 += LINE)
+    for (i64 g0 = 0; g0 < BATCH; g0 += CHUNK)
         for (i64 o = 0; o < OUTPUTS; o++) {
-            const i64 count = LEAST(LINE, BATCH - g0);
-            for (i64 s = 0; s < count; s++)
-                for (i64 p = 0; p < C * KH * KW; p++)
-                    weights[p * LINE + s] = LOAD_W(g0 + s, o, p / (KH * KW), p / KW % KH, p % KW);
+            const i64 count = LEAST(CHUNK, BATCH - g0);
+            turn_weights(ARGUMENTS, g0, count, o, weights);
             for (i64 r = GROUP(0) * ROWS; r < LEAST(rows, (GROUP(0) + 1) * ROWS); r++)
-                for (i64 x = 0; x < OW; x++)
-                    sum_pixel(ARGUMENTS, r / OH, g0, count, o, r % OH, x, weights);
+                sum_row(ARGUMENTS, r / OH, g0, count, o, r % OH, weights);
         }
     __builtin_free(weights);
 }

@@ -9,6 +9,7 @@
      SWAP                   1: the transposed product, whose rows are the pixels
      C KH KW OH OW IN_H IN_W   channels and taps of the weights, height and width of output and input
      TAPS_INNER             1: taps lie (c, kh, kw), 0: (kh, kw, c)
+     CHANNEL_RUNS           1: taps lie (kh, kw, c), channels are many, and SWAP; see RUN
      STRIDE_H STRIDE_W DILATION_H DILATION_W PADDING_H PADDING_W
      LOAD_X(g, n, c, y, x) LOAD_W(g, o, c, kh, kw) STORE_PIXEL(g, n, o, y, x, sum)
    Without it, this file and the next compile alone:
@@ -31,6 +32,7 @@
 #define IN_H height
 #define IN_W width
 #define TAPS_INNER 1
+#define CHANNEL_RUNS 0
 #define STRIDE_H 1
 #define STRIDE_W 1
 #define DILATION_H 1
@@ -72,6 +74,76 @@
 
 typedef struct { i64 c, kh, kw; } tap;
 
+#if CHANNEL_RUNS
+/* Channels lie side by side in the input, so that patches are copied in runs of them and nothing is turned around. In
+   the weights the taps of one channel do. The product's taps are therefore in the order (c / RUN, kh, kw, c % RUN): a
+   run's weights are all read while they are near, and it is long enough to copy. */
+#define RUN 32
+
+static inline tap tap_at(PARAMETERS, i64 p) {
+    const i64 base = p / (RUN * KH * KW) * RUN, rest = p - base * KH * KW, wide = C - base < RUN ? C - base : RUN;
+    const tap t = {base + rest % wide, rest / (wide * KW), rest / wide % KW};
+    return t;
+}
+
+/* How many of `most` taps from t on are of its run. */
+static inline i64 run_of(PARAMETERS, tap t, i64 most) {
+    const i64 end = (t.c / RUN + 1) * RUN, left = (C < end ? C : end) - t.c;
+    return left < most ? left : most;
+}
+
+static inline tap next_run(PARAMETERS, tap t) {
+    t.c -= t.c % RUN;
+    if (++t.kw == KW) {
+        t.kw = 0;
+        if (++t.kh == KH)
+            t.kh = 0, t.c += RUN;
+    }
+    return t;
+}
+
+/* Weights of outputs first .. first + count, `depth` taps from p0, as panels of [depth][WEIGHTS_TILE]. */
+static void pack_weights(PARAMETERS, i64 g, i64 first, i64 count, i64 p0, i64 depth, WORK ACC *to) {
+    const tap start = tap_at(ARGUMENTS, p0);
+    for (i64 o = 0; o < count; o += WEIGHTS_TILE) {
+        const i64 left = count - o < WEIGHTS_TILE ? count - o : WEIGHTS_TILE;
+        tap t = start;
+        for (i64 p = 0, here; p < depth; p += here, to += here * WEIGHTS_TILE, t = next_run(ARGUMENTS, t)) {
+            here = run_of(ARGUMENTS, t, depth - p);
+            for (i64 s = 0; s < left; s++)
+                for (i64 q = 0; q < here; q++)
+                    to[q * WEIGHTS_TILE + s] = LOAD_W(g, first + o + s, t.c + q, t.kh, t.kw);
+            for (i64 s = left; s < WEIGHTS_TILE; s++)
+                for (i64 q = 0; q < here; q++)
+                    to[q * WEIGHTS_TILE + s] = 0;
+        }
+    }
+}
+
+/* Pixels first .. first + count, `depth` taps from p0, as panels of [PATCHES_TILE][depth]. */
+#define PACKED_ROW(depth) (depth)
+#define PACKED_STEP 1
+static void pack_patches(PARAMETERS, i64 g, i64 first, i64 count, i64 p0, i64 depth, WORK ACC *to) {
+    const tap start = tap_at(ARGUMENTS, p0);
+    for (i64 j = first; j < first + count; j++, to += depth) {
+        const i64 line = j / OW, n = line / OH;
+        const i64 top = line % OH * STRIDE_H - PADDING_H, left = j % OW * STRIDE_W - PADDING_W;
+        tap t = start;
+        for (i64 p = 0, here; p < depth; p += here, t = next_run(ARGUMENTS, t)) {
+            const i64 y = top + t.kh * DILATION_H, x = left + t.kw * DILATION_W;
+            here = run_of(ARGUMENTS, t, depth - p);
+            if (y >= 0 && y < IN_H && x >= 0 && x < IN_W) {
+                FOR_EACH(s, 0, here)
+                    to[p + s] = LOAD_X(g, n, t.c + s, y, x);
+            } else
+                for (i64 s = 0; s < here; s++)
+                    to[p + s] = 0;
+        }
+    }
+    for (i64 rest = (PATCHES_TILE - count % PATCHES_TILE) % PATCHES_TILE * depth; rest > 0; rest--)
+        *to++ = 0;
+}
+#else
 static inline tap tap_at(PARAMETERS, i64 p) {
 #if TAPS_INNER
     const tap t = {p / (KH * KW), p / KW % KH, p % KW};
@@ -162,6 +234,7 @@ static void pack_patches(PARAMETERS, i64 g, i64 first, i64 count, i64 p0, i64 de
         }
     }
 }
+#endif
 
 static void store(PARAMETERS, i64 g, i64 i0, i64 rows, i64 j0, i64 columns, WORK const ACC *sum) {
 #if SWAP

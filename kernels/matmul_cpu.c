@@ -184,6 +184,11 @@ static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, WORK
 }
 #endif
 
+#ifndef PACKED_ROW /* else panels of A lie otherwise: see conv_pack.c */
+#define PACKED_ROW(depth) 1
+#define PACKED_STEP TILE_M
+#endif
+
 KERNEL {
     const i64 block_m = SHARE(M, BLOCK_M, TILE_M), block_n = SHARE(N, BLOCK_N, TILE_N);
     const i64 b = GROUP(2), i0 = GROUP(1) * block_m, j0 = GROUP(0) * block_n;
@@ -215,7 +220,7 @@ KERNEL {
             for (i64 i = 0; i < rows; i += TILE_M) {
                 WORK const ACC *x = panels_a + (i - rows_in_place) * depth;
                 WORK const ACC *y = panels_b + (j - columns_in_place) * depth;
-                i64 x_row = 1, x_step = TILE_M, y_step = TILE_N;
+                i64 x_row = PACKED_ROW(depth), x_step = PACKED_STEP, y_step = TILE_N;
 #if !PACK_A
                 if (i < rows_in_place)
                     x = (const ACC *)A_AT(b, i0 + i, p0), x_row = A_ROW, x_step = A_STEP;

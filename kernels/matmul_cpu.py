@@ -44,9 +44,9 @@ def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
 
 
 def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
-    """Block sizes for `default`, the largest first, those that keep every thread equally busy before the others."""
+    """Block sizes for `default`, the least packing first, those that keep every thread equally busy before others."""
     pairs = [(bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)]
-    pairs.sort(key=lambda pair: (-min(pair[0], m) * min(pair[1], n), max(pair)))
+    pairs.sort(key=lambda pair: (_ceil(m, pair[0]) * n + _ceil(n, pair[1]) * m, max(pair)))
 
     def uneven(pair: tuple[int, int]) -> bool:
         groups = problem.space[0] * _ceil(m, pair[0]) * _ceil(n, pair[1])

@@ -117,6 +117,7 @@ CONV: dict[str, Callable[[str], Node]] = {
     "1 of everything": lambda layout: images(layout, (1, 1, 1, 1, 1), (1, 1, 1, 1, 1)),
     "3x3": lambda layout: images(layout, (2, 1, 5, 13, 19), (1, 7, 5, 3, 3), padding=(1, 1)),
     "two images a tile": lambda layout: images(layout, (5, 1, 3, 4, 3), (1, 9, 3, 2, 2)),
+    "many channels": lambda layout: images(layout, (2, 1, 70, 6, 7), (1, 19, 70, 3, 3), padding=(1, 1)),
     "strided": lambda layout: images(layout, (1, 1, 4, 15, 21), (1, 6, 4, 3, 3), stride=(2, 3), padding=(1, 0)),
     "dilated": lambda layout: images(layout, (1, 1, 4, 15, 21), (1, 6, 4, 3, 2), dilation=(2, 4), padding=(2, 3)),
     "7x7": lambda layout: images(layout, (1, 1, 3, 30, 33), (1, 10, 3, 7, 7), stride=(2, 2), padding=(3, 3)),
@@ -125,6 +126,8 @@ CONV: dict[str, Callable[[str], Node]] = {
     "groups": lambda layout: images(layout, (2, 3, 4, 9, 11), (3, 5, 4, 3, 3), padding=(1, 1)),
     "depthwise": lambda layout: images(layout, (2, 21, 1, 9, 21), (21, 1, 1, 3, 3), padding=(1, 1)),
     "depthwise, strided, two each": lambda layout: images(layout, (1, 10, 1, 9, 40), (10, 2, 1, 3, 5), (2, 2), (1, 2)),
+    "depthwise, many": lambda layout: images(layout, (1, 150, 1, 7, 12), (150, 1, 1, 3, 3), padding=(1, 1)),
+    "depthwise, dilated": lambda layout: images(layout, (2, 10, 2, 9, 23), (10, 1, 2, 3, 4), (1, 2), (2, 5), (2, 3)),
     "halves": lambda layout: images(layout, (1, 1, 8, 9, 9), (1, 8, 8, 3, 3), padding=(1, 1), dtype="float16"),
     "bytes": lambda layout: images(layout, (1, 1, 8, 9, 9), (1, 8, 8, 3, 3), padding=(1, 1), dtype="int8"),
     "bias, residual, relu": with_bias,
@@ -139,7 +142,9 @@ def check(root: Node, device: Device, kernel: Any = None, config: Any = None) ->
     check_steps(steps, device, kernel, config)
 
 
-ELSEWHERE = ("odd sizes", "causal, more keys", "truth mask", "halves", "3x3", "strided", "bias, residual, relu")
+ELSEWHERE = (
+    "odd sizes", "causal, more keys", "truth mask", "halves", "many channels", "strided", "bias, residual, relu",
+)  # fmt: skip
 
 
 def skip_elsewhere(name: str, device: Device) -> None:
@@ -163,12 +168,14 @@ def test_conv(name: str, layout: str, device: Device) -> None:
     check(CONV[name](layout), device)
 
 
-@pytest.mark.parametrize("kind", ["attention", "conv"])
-def test_random_configs(kind: str, device: Device) -> None:
-    root = heads(37, 67, 33, 17, causal=True) if kind == "attention" else CONV["strided"]("NHWC")
+@pytest.mark.parametrize("name", ["attention", "strided", "many channels"])
+def test_random_configs(name: str, device: Device) -> None:
+    root = heads(37, 67, 33, 17, causal=True) if name == "attention" else CONV[name]("NHWC")
+    if device.name != "cpu" and name == "many channels":
+        pytest.skip("the cpu has it, and other devices' compilers are slow")
     (step,) = fused(root, limits=device.limits)
     rng = random.Random(7)
-    for kernel in KERNELS[kind]:  # of conv_direct, which has but one tunable, none applies here
+    for kernel in KERNELS[step.problem.kind]:  # of conv_direct, which has but one tunable, none applies here
         configs = list(kernel.space(step.problem, device.limits))
         for config in rng.sample(configs, min(4 if device.name == "cpu" else 1, len(configs))):
             check_steps([step], device, kernel, config)
