@@ -67,7 +67,7 @@ class Narrow(CpuLaunch):
     __slots__ = ()
 
     def set(self, index, argument):
-        if self._parameters[index].dtype == "int64" and self._parameters[index].access == "value":
+        if self._values[index] == "int64":
             argument = (int(argument) + (1 << 31)) % (1 << 32) - (1 << 31)
         super().set(index, argument)
 
