@@ -175,6 +175,18 @@ def average(a: Array, axis: Axis = None, weights: Array | None = None, *, keepdi
     return st.sum(weighted, axis=axis, keepdims=keepdims) / st.sum(spread, axis=axis, keepdims=keepdims)
 
 
+def cumsum(a: Array, axis: int | None = None, dtype: Any = None) -> Array:
+    """Sums of all elements up to each along `axis`; of the flattened array where that is None."""
+    x, along = (reshape(one(a, "cumsum"), (-1,)), 0) if axis is None else (a, axis)
+    return st.cumulative_sum(x, axis=along, dtype=dtype)
+
+
+def cumprod(a: Array, axis: int | None = None, dtype: Any = None) -> Array:
+    """Products of all elements up to each along `axis`; of the flattened array where that is None."""
+    x, along = (reshape(one(a, "cumprod"), (-1,)), 0) if axis is None else (a, axis)
+    return st.cumulative_prod(x, axis=along, dtype=dtype)
+
+
 def _without_nan(a: Array, value: float) -> Array:
     return ew.where(a != a, value, a) if KINDS[a._cell.value.dtype] == "f" else a
 

@@ -30,7 +30,7 @@ _SAME = """
     fft.ifftshift
 """
 _NAMES = {name: name for name in _SAME.split()} | {
-    "concatenate": "concat", "amax": "max", "amin": "min", "cumsum": "cumulative_sum", "cumprod": "cumulative_prod",
+    "concatenate": "concat", "amax": "max", "amin": "min", "cumsum": "cumsum", "cumprod": "cumprod",
     "round": "around",
 }  # fmt: skip
 """NumPy's name of each function that the namespace has, and the namespace's."""

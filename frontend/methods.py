@@ -129,3 +129,65 @@ class Methods(Recorded):
     def conj(self) -> Any:
         """The namespace's `conj`."""
         return _namespace().conj(self)
+
+    conjugate = conj
+
+    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Any:
+        """The namespace's `cumsum`: of the flattened array where `axis` is None."""
+        return _namespace().cumsum(self, axis, dtype)
+
+    def cumprod(self, axis: int | None = None, dtype: Any = None) -> Any:
+        """The namespace's `cumprod`: of the flattened array where `axis` is None."""
+        return _namespace().cumprod(self, axis, dtype)
+
+    def round(self, decimals: int = 0) -> Any:
+        """The namespace's `around`."""
+        return _namespace().around(self, decimals)
+
+    def dot(self, b: Any) -> Any:
+        """The namespace's `dot`."""
+        return _namespace().dot(self, b)
+
+    def take(self, indices: Any, axis: int | None = None) -> Any:
+        """The namespace's `take`; from the flattened array where `axis` is None."""
+        x, along = (self.ravel(), 0) if axis is None else (self, axis)
+        indices = _namespace().asarray(indices, device=self.device)
+        taken = _namespace().take(x, indices.ravel(), axis=along)
+        along %= x.ndim
+        return taken.reshape(x.shape[:along] + indices.shape + x.shape[along + 1 :])
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
+        """The namespace's `repeat`."""
+        return _namespace().repeat(self, repeats, axis=axis)
+
+    def nonzero(self) -> Any:
+        """The namespace's `nonzero`."""
+        return _namespace().nonzero(self)
+
+    def argsort(self, axis: int = -1, *, stable: bool = True) -> Any:
+        """The namespace's `argsort`."""
+        return _namespace().argsort(self, axis=axis, stable=stable)
+
+    def sort(self, axis: int = -1, *, stable: bool = True) -> None:
+        """Sort in place, as NumPy's method does; the namespace's `sort` makes a new array."""
+        self[...] = _namespace().sort(self, axis=axis, stable=stable)  # type: ignore[index]
+
+    def searchsorted(self, v: Any, side: str = "left") -> Any:
+        """The namespace's `searchsorted`."""
+        return _namespace().searchsorted(self, v, side=side)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """The namespace's `diagonal`, a view."""
+        return _namespace().diagonal(self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """The namespace's `trace`."""
+        return _namespace().trace(self, offset, axis1, axis2)
+
+    def fill(self, value: Any) -> None:
+        """`value` everywhere, in place."""
+        self[...] = value  # type: ignore[index]
+
+    def tobytes(self) -> bytes:
+        """The elements' bytes in row-major order."""
+        return self._read().tobytes()  # type: ignore[attr-defined, no-any-return]

@@ -217,6 +217,12 @@ class Recorded:
     __gt__, __ge__ = _operators("gt")[0], _operators("ge")[0]
     __neg__, __abs__, __invert__ = _unary("neg"), _unary("abs"), _unary("invert")
 
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
     def __pos__(self) -> Self:
         if self._cell.value.dtype == "bool":
             raise TypeError("positive: not defined for dtype bool")
