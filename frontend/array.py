@@ -16,10 +16,12 @@ from tilewright.interop import Interop
 from tilewright.kernels.node import Node, View
 from tilewright.methods import Methods
 from tilewright.operators import Cell, operand, stored_as
-from tilewright.record import DEPTH
+from tilewright.record import DEPTH, const
 from tilewright.transfer import HostArray, numbers, settled, upload
 from tilewright.views import in_order, whole
 from tilewright.write import check_writable, fitted
+
+CHUNK = 4096  # elements that iteration brings to the host at a time
 
 
 @final
@@ -76,7 +78,21 @@ class Array(Interop, Methods):
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise TypeError("iteration over a 0-dimensional array")
-        return (self[k] for k in range(self.shape[0]))
+        return self._elements() if len(self.shape) == 1 else (self[k] for k in range(self.shape[0]))
+
+    def _elements(self) -> Iterator[Array]:
+        """The elements one by one; those of evaluated memory as numbers that the host knows, as NumPy's are: what is
+        then asked of one of them needs neither a launch nor a transfer."""
+        seen, data = None, np.empty(0)
+        for k in range(self.shape[0]):
+            value = self._cell.value
+            if value.op != "buffer" or value.arg.buffer is None:  # recorded only, or traced
+                yield self[k]
+                continue
+            if value is not seen or k % CHUNK == 0:
+                start = k - k % CHUNK
+                seen, data = value, self[start : start + CHUNK]._read()
+            yield wrap(const(data[k % CHUNK].item(), value.dtype, "iter"), self._device)
 
     def __contains__(self, value: Any) -> bool:
         return bool((self._read() == np.asarray(value)).any())

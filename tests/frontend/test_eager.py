@@ -69,3 +69,29 @@ def test_threads_get_their_own_results(device, shared):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "bfloat16", "float32", "float64", "complex64"])
+def test_elements_of_an_iteration_are_known_to_the_host(device, dtype):
+    numbers = np.array([0, 2**64 - 1, 2**63], np.uint64) if dtype == "uint64" else np.array([0, 1, 3, 100])
+    x = tw.astype(tw.asarray(numbers, device=device.name), dtype)
+    known = np.asarray(x)
+    for element, number in zip(x, known, strict=True):
+        assert type(element) is tw.Array and element.shape == () and element.dtype == x.dtype
+        assert element.device == x.device and np.asarray(element) == number
+        np.testing.assert_array_equal(np.asarray(element + x), number + known)
+    if dtype != "complex64":
+        assert max(x) == known.max() and sorted(x.tolist()) == sorted(known.tolist())
+
+
+def test_an_iteration_sees_what_is_written_meanwhile(device):
+    x = tw.arange(5, device=device.name)
+    seen = []
+    for element in x:
+        x[4] = 9
+        seen.append(int(element))
+    assert seen == [0, 1, 2, 3, 9]
+    long = tw.arange(10_000, device=device.name)
+    assert [int(v) for v in long] == list(range(10_000))
+    assert [int(v) for v in long[::-3]] == list(range(9999, -1, -3))
+    assert int(tw.jit(lambda v: sum(list(v)))(x)) == 15
