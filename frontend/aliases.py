@@ -219,32 +219,34 @@ def nanmin(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return _nan_extreme(a, "nanmin", axis, keepdims)
 
 
-def _wide(a: Array, name: str) -> tuple[Array, Any]:
-    """`a` in the dtype in which its mean is computed, and the dtype of the mean."""
+def _wide(a: Array, name: str, dtype: Any) -> tuple[Array, Any]:
+    """`a` in the dtype in which its mean is computed, and the dtype of the mean, which may be given."""
+    if dtype is not None:
+        a = astype(one(a, name), dtype, copy=False)
     source = one(a, name)._cell.value.dtype
     target = a.dtype if KINDS[source] in "fc" else object_of(default_float(a._device))
     return astype(a, "float32" if source in HALVES else target, copy=False), target
 
 
-def nanmean(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Mean over `axis` of what is not NaN."""
-    wide, target = _wide(a, "nanmean")
+def nanmean(a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
+    """Mean over `axis` of what is not NaN, computed as `dtype` if given."""
+    wide, target = _wide(a, "nanmean", dtype)
     count = st.sum(astype(wide == wide, wide.dtype), axis=axis, keepdims=keepdims)
     return astype(nansum(wide, axis, keepdims=keepdims) / count, target, copy=False)
 
 
-def nanvar(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """Variance over `axis` of what is not NaN, divided by their count less `ddof`."""
-    wide, target = _wide(a, "nanvar")
+def nanvar(a: Array, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+    """Variance over `axis` of what is not NaN, divided by their count less `ddof`; computed as `dtype` if given."""
+    wide, target = _wide(a, "nanvar", dtype)
     apart = wide - nanmean(wide, axis, keepdims=True)
     left = st.sum(astype(wide == wide, wide.dtype), axis=axis, keepdims=keepdims) - ddof
     total = nansum(apart * apart, axis, keepdims=keepdims)
     return astype(total / ew.where(left > 0, left, float("nan")), target, copy=False)
 
 
-def nanstd(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """Standard deviation over `axis` of what is not NaN."""
-    return ew.sqrt(nanvar(a, axis, ddof=ddof, keepdims=keepdims))
+def nanstd(a: Array, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+    """Standard deviation over `axis` of what is not NaN, computed as `dtype` if given."""
+    return ew.sqrt(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims))
 
 
 def dot(a: Array, b: Array, /) -> Array:

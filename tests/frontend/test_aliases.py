@@ -39,6 +39,7 @@ CALLS: list[tuple[str, tuple, dict]] = [
     *((name, (G[::2], 1), {}) for name in ("nansum", "nanprod", "nanmax", "nanmin")),
     *((name, (x, axis), {}) for x in (M, G[[0, 0]], I) for axis in (None, 0)
       for name in ("nanmax", "nansum", "nanmean", "nanvar", "nanstd")),
+    *((name, (I, 0, "float32"), {}) for name in ("nanmean", "nanvar", "nanstd")), ("nanmean", (M, 0, "float64"), {}),
     ("nanmean", (G[[0, 0]],), {"axis": 1, "keepdims": True}), ("nanstd", (G[:1], 1), {"ddof": 1}),
     ("dot", (M, S), {}), ("dot", (V, W), {}), ("dot", (C, S), {}), ("dot", (C, C[0].T), {}), ("dot", (M, ONE), {}),
     ("dot", (M, C.mT), {}), ("inner", (M, N), {}), ("inner", (C, M), {}), ("inner", (ONE, V), {}), ("vdot", (M, N), {}),
