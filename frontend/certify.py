@@ -8,19 +8,13 @@ As pytest classes: RuntimeTests, TimingTests, KernelTests, TunerTests, TensorTes
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import queue
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +33,7 @@ from tilewright.kernels.kit_ops import ops
 from tilewright.kit_interop import InteropTests, interop
 from tilewright.kit_tensor import TensorTests, tensor
 from tilewright.tuner.kit import TunerTests, tuning
+from tilewright.tuner.process import Child, Died, Hung
 
 __all__ = [
     "CHECKS", "TIERS", "InteropTests", "KernelTests", "Report", "RuntimeTests", "TensorTests", "TimingTests",
@@ -56,17 +51,26 @@ LIMIT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Report:
-    """What `certify` found. `when` is the UTC time of the end, `seconds` the time taken."""
+    """What `certify` found, so far or in the end: `asked` is how many checks were to be made.
+
+    `when` is the UTC time of the last verdict, `seconds` the time taken until then.
+    """
 
     device: str
     verdicts: tuple[Verdict, ...]
+    asked: int
     when: str
     seconds: float
 
     @property
+    def ended(self) -> bool:
+        """Whether every check that was asked for has been made."""
+        return len(self.verdicts) == self.asked
+
+    @property
     def certified(self) -> bool:
-        """Whether everything that the device claims, and that was checked, holds."""
-        return bool(self.verdicts) and all(v.status != FAIL for v in self.verdicts)
+        """Whether everything that the device claims, and that was to be checked, holds."""
+        return bool(self.verdicts) and self.ended and all(v.status != FAIL for v in self.verdicts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -86,7 +90,8 @@ class Report:
         limits["language"] = device.limits.language.name
         versions = {"tilewright": __version__, "protocol": PROTOCOL_VERSION, "python": platform.python_version()}
         return {
-            "schema": SCHEMA, "certified": self.certified, "complete": self.complete, "counts": self.counts,
+            "schema": SCHEMA, "certified": self.certified, "complete": self.complete, "asked": self.asked,
+            "counts": self.counts,
             "device": {"name": self.device, "fingerprint": asdict(device.fingerprint), "limits": limits},
             "versions": {**versions, "numpy": np.__version__, "system": platform.platform()},
             "when": self.when, "seconds": self.seconds, "verdicts": [asdict(v) for v in self.verdicts],
@@ -112,25 +117,26 @@ def select(tiers: Sequence[str] = (), words: Sequence[str] = ()) -> list[int]:
 
 def certify(
     device: str, tiers: Sequence[str] = (), words: Sequence[str] = (),
-    progress: Callable[[Verdict], None] = lambda verdict: None, limit_seconds: float = LIMIT_SECONDS,
+    progress: Callable[[Report], None] = lambda report: None, limit_seconds: float = LIMIT_SECONDS,
 ) -> Report:  # fmt: skip
-    """Make the checks that `select` gives on the device of that name.
+    """Make the checks that `select` gives on the device of that name; `progress` gets the report after each of them.
 
     Everything is compiled anew, and runs in a process of its own: a device that crashes or hangs fails that check, and
     the next is made in another process. Raises ValueError or Unsupported where there is no such device.
     """
     name, chosen, start = get_device(device).name, select(tiers, words), time.monotonic()
-    verdicts = []
+    report = Report(name, (), len(chosen), "", 0.0)
     with tempfile.TemporaryDirectory(prefix="tilewright-certify-", ignore_cleanup_errors=True) as folder:
         runner = _Runner(name, {**os.environ, "TILEWRIGHT_CACHE": folder}, limit_seconds)
         try:
             for number in chosen:
-                verdicts.append(runner.run(number))
-                progress(verdicts[-1])
+                verdicts = (*report.verdicts, runner.run(number))
+                when = datetime.now(UTC).isoformat(timespec="seconds")
+                report = replace(report, verdicts=verdicts, when=when, seconds=time.monotonic() - start)
+                progress(report)
         finally:
             runner.close()
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(name, tuple(verdicts), when, time.monotonic() - start)
+    return report
 
 
 class _Runner:
@@ -138,55 +144,24 @@ class _Runner:
 
     def __init__(self, device: str, environment: dict[str, str], limit_seconds: float) -> None:
         self._device, self._environment, self._limit = device, environment, limit_seconds
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._child: Child | None = None
 
     def run(self, number: int) -> Verdict:
         check, start = CHECKS[number], time.monotonic()
-        if self._process is None:
-            self._start()
-        assert self._process is not None and self._process.stdin is not None
-        reason = ""
+        if self._child is None:
+            self._child = Child("tilewright.certify_worker", self._device, self._environment)
+        self._child.send(number)
         try:
-            self._process.stdin.write(f"{number}\n")
-            self._process.stdin.flush()
-            line = self._answers.get(timeout=self._limit)
-            if line is not None:
-                return Verdict(**json.loads(line))
-        except BrokenPipeError:
-            pass
-        except queue.Empty:
+            return Verdict(**self._child.receive(self._limit))
+        except Hung:
             reason = f"hang: not done within {self._limit:.0f} s"
-            self._process.kill()
-        code = self._process.wait()
-        self.close()
-        how = f"crash: {signal.Signals(-code).name}" if code < 0 else f"crash: the process ended with status {code}"
-        return Verdict(
-            check.tier, check.name, check.promise, FAIL, reason or how, check.bound, time.monotonic() - start
-        )  # fmt: skip
+        except Died as death:
+            reason = str(death)
+        self._child = None
+        seconds = time.monotonic() - start
+        return Verdict(check.tier, check.name, check.promise, FAIL, reason, check.bound, seconds)
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process = None
-
-    def _start(self) -> None:
-        command = [sys.executable, "-P", "-m", "tilewright.certify_worker", self._device]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8", env=self._environment,
-        )  # fmt: skip
-        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._answers, pipe = answers, self._process.stdout
-        assert pipe is not None
-
-        def read() -> None:
-            with pipe:
-                for line in pipe:
-                    answers.put(line)
-            answers.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
+        if self._child is not None:
+            self._child.close()
+            self._child = None

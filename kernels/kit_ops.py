@@ -226,19 +226,22 @@ def check_conversion(dtype: str, device: Device) -> None:
     expect_equal(z, rounded.view(np.uint16), f"float32 values between two of {dtype}, to nearest even, their bits")
 
 
+def _claimed(dtype: str) -> Capability:
+    return Capability(dtype, lambda device: dtype in device.limits.dtypes)
+
+
 for _dtype in DTYPES:
-    _claimed = Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes)  # type: ignore[misc]
     ops.check(
-        f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed,
+        f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed(_dtype),
         name=f"special values {_dtype}", bound={"f": BOUND, "c": PART_BOUND}.get(DTYPES[_dtype].kind, "exact"),
     )(partial(check_special, _dtype))  # fmt: skip
-    if DTYPES[_dtype].kind == "f":
-        ops.check(
-            f"Every op of the table is accurate in {_dtype} at {POINTS} points all over its range.", _claimed,
-            name=f"accuracy {_dtype}", bound=BOUND,
-        )(partial(check_accuracy, _dtype))  # fmt: skip
-    if DTYPES[_dtype].compute != _dtype:
-        ops.check(
-            f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed, TEXT,
-            name=f"conversions {_dtype}", bound="exact",
-        )(partial(check_conversion, _dtype))  # fmt: skip
+for _dtype in (name for name in DTYPES if DTYPES[name].kind == "f"):
+    ops.check(
+        f"Every op of the table is accurate in {_dtype} at {POINTS} points all over its range.", _claimed(_dtype),
+        name=f"accuracy {_dtype}", bound=BOUND,
+    )(partial(check_accuracy, _dtype))  # fmt: skip
+for _dtype in (name for name in DTYPES if DTYPES[name].compute != name):
+    ops.check(
+        f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed(_dtype), TEXT,
+        name=f"conversions {_dtype}", bound="exact",
+    )(partial(check_conversion, _dtype))  # fmt: skip

@@ -33,7 +33,7 @@ def devices() -> None:
     passed = 0
     for found in discover():
         if found.device is None:
-            click.echo(f"{found.name:<10} {'FAIL ' if found.faulty else 'not usable:'} {_why(found)}")
+            _show_absent(found)
             continue
         trouble = supervisor(found.name).probe()
         passed += trouble is None
@@ -50,9 +50,13 @@ def devices() -> None:
         )
 
 
-def _why(found: Found) -> str:
+def _show_absent(found: Found) -> None:
     reason = found.reason.removeprefix(f"{found.name}: ")
-    return f"{reason}: {found.remedy}" if found.remedy else reason
+    if found.faulty:
+        click.echo(f"{found.name:<10} FAIL  {reason}")
+        click.echo(f"{'':<16} {found.remedy}")
+    else:
+        click.echo(f"{found.name:<10} not usable: {reason}" + (f": {found.remedy}" if found.remedy else ""))
 
 
 def _model(found: Found) -> str:
