@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from tilewright.backends.protocol import Device, Found, TilewrightError, Unsupported
 from tilewright.backends.vet import trouble
@@ -17,9 +18,13 @@ _BUILT_IN = {name: f"tilewright.backends.{name}:discover" for name in ("cpu", "o
 @cache
 def registered() -> tuple[tuple[str, str], ...]:
     """Name and "module:function" of every backend that some package registers; equal lines once."""
+    return tuple(dict.fromkeys((point.name, point.value) for point in _entry_points()))
+
+
+def _entry_points() -> Any:
     from importlib.metadata import entry_points  # late: reading every distribution's metadata takes some 10 ms
 
-    return tuple(dict.fromkeys((point.name, point.value) for point in entry_points(group=GROUP)))
+    return entry_points(group=GROUP)
 
 
 @cache
@@ -38,7 +43,7 @@ def backends() -> dict[str, str]:
 def clashes() -> list[Found]:
     """A line for every backend that is registered under a name that another one has."""
     return [
-        _faulty(name, f"{target} registers the name {name!r}, which {backends()[name]} has", name)
+        _faulty(name, f"{target} registers the name {name!r}, which {backends()[name]} has", name, target)
         for name, target in registered()
         if target != backends()[name]
     ]
@@ -54,24 +59,27 @@ def discover_backend(backend: str) -> tuple[Found, ...]:
         found = tuple(call())
         strange = [x for x in found if not isinstance(x, Found)]
         if strange:
-            return (_faulty(backend, f"discovery through {target} gave {strange[0]!r}, which is no Found", backend),)
+            reason = f"discovery through {target} gave {strange[0]!r}, which is no Found"
+            return (_faulty(backend, reason, backend, target),)
     except (Exception, SystemExit) as error:  # whatever a plug-in raises must not hide the other devices
         reason = f"discovery through {target} failed: {type(error).__name__}: {error}"
-        return (_faulty(backend, reason, backend),)
-    return tuple(_vetted(x, backend, [y.name for y in found[:k]]) for k, x in enumerate(found))
+        return (_faulty(backend, reason, backend, target),)
+    return tuple(_vetted(x, backend, target, [y.name for y in found[:k]]) for k, x in enumerate(found))
 
 
-def _vetted(found: Found, backend: str, before: list[str]) -> Found:
+def _vetted(found: Found, backend: str, target: str, before: list[str]) -> Found:
     """`found` as it is, or a line that says why it cannot be used."""
     if found.device is None:
         return found
     wrong = "another device of this backend has that name" if found.name in before else trouble(found, backend)
-    return _faulty(str(found.name), wrong, backend) if wrong else found
+    return _faulty(str(found.name), wrong, backend, target) if wrong else found
 
 
-def _faulty(name: str, reason: str, backend: str) -> Found:
-    remedy = f"correct or uninstall the package that registers {backend!r}"
-    return Found(name, None, f"{name}: {reason}", remedy, faulty=True)
+def _faulty(name: str, reason: str, backend: str, target: str) -> Found:
+    packages = [p.dist.name for p in _entry_points() if p.dist is not None and (p.name, p.value) == (backend, target)]
+    remedy = f"correct the package that registers {backend!r}"
+    remedy += f", or: pip uninstall {packages[0]}" if packages else ", or uninstall it"
+    return Found(name, None, f"{name}: {' '.join(reason.split())}", remedy, faulty=True)  # errors may have many lines
 
 
 def discover() -> list[Found]:

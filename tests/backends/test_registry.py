@@ -119,6 +119,12 @@ NONSENSE = {
     "a buffer larger than the memory": (
         lambda: Found("toy:0", toy(limits=replace(LIMITS, memory_nbytes=1 << 20))), "more than the 1048576 of memory",
     ),
+    "more threads than there can be": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, threads_per_group=1 << 40))), "threads_per_group is 1099511",
+    ),
+    "a language that is a word": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, language="wgsl"))), "language is 'wgsl', not a Language",  # type: ignore[arg-type]
+    ),
     "dtypes that nobody knows": (
         lambda: Found("toy:0", toy(limits=replace(LIMITS, dtypes=frozenset({"float31"})))), "float31",
     ),
