@@ -8,12 +8,15 @@ As pytest classes: RuntimeTests, TimingTests, KernelTests, TunerTests, TensorTes
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
+import queue
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +29,7 @@ from tilewright.backends.kit_memory import memory
 from tilewright.backends.kit_programs import programs
 from tilewright.backends.kit_runtime import RuntimeTests, TimingTests
 from tilewright.backends.kit_timing import timing
+from tilewright.backends.kit_together import together
 from tilewright.backends.protocol import PROTOCOL_VERSION
 from tilewright.backends.registry import get_device
 from tilewright.kernels.kit import KernelTests, kernels
@@ -43,8 +47,11 @@ __all__ = [
 SCHEMA = 1
 """Of the JSON report; grows when the meaning of a field changes."""
 
-CHECKS: tuple[Check, ...] = (*memory, *programs, *timing, *ops, *kernels, *tuning, *tensor, *interop)
+CHECKS: tuple[Check, ...] = (*memory, *programs, *together, *timing, *ops, *kernels, *tuning, *tensor, *interop)
 TIERS = {tier.name: tier.title for tier in (memory, timing, kernels, tuning, tensor, interop)}
+SIDE_BY_SIDE = ("kernels", "tensor", "interop")
+"""Tiers that measure neither time nor free memory."""
+JOBS = 4
 LIMIT_SECONDS = 300.0
 """A check that takes longer has failed. The longest takes ten seconds on a CPU."""
 
@@ -117,26 +124,58 @@ def select(tiers: Sequence[str] = (), words: Sequence[str] = ()) -> list[int]:
 
 def certify(
     device: str, tiers: Sequence[str] = (), words: Sequence[str] = (),
-    progress: Callable[[Report], None] = lambda report: None, limit_seconds: float = LIMIT_SECONDS,
+    progress: Callable[[Report], None] = lambda report: None, limit_seconds: float = LIMIT_SECONDS, jobs: int = 0,
 ) -> Report:  # fmt: skip
     """Make the checks that `select` gives on the device of that name; `progress` gets the report after each of them.
 
     Everything is compiled anew, and runs in a process of its own: a device that crashes or hangs fails that check, and
-    the next is made in another process. Raises ValueError or Unsupported where there is no such device.
+    the next is made in another process. Checks of the tiers in SIDE_BY_SIDE are made by `jobs` processes (0: one a
+    processor, JOBS at most), since most of their time is the compiler's. Raises ValueError or Unsupported where there
+    is no such device.
     """
     name, chosen, start = get_device(device).name, select(tiers, words), time.monotonic()
     report = Report(name, (), len(chosen), "", 0.0)
     with tempfile.TemporaryDirectory(prefix="tilewright-certify-", ignore_cleanup_errors=True) as folder:
-        runner = _Runner(name, {**os.environ, "TILEWRIGHT_CACHE": folder}, limit_seconds)
-        try:
-            for number in chosen:
-                verdicts = (*report.verdicts, runner.run(number))
+        environment = {**os.environ, "TILEWRIGHT_CACHE": folder}
+        count = jobs or min(os.cpu_count() or 1, JOBS)
+        with _Runners([_Runner(name, environment, limit_seconds) for _ in range(count)]) as runners:
+            for verdict in runners.run(chosen):
                 when = datetime.now(UTC).isoformat(timespec="seconds")
+                verdicts = (*report.verdicts, verdict)
                 report = replace(report, verdicts=verdicts, when=when, seconds=time.monotonic() - start)
                 progress(report)
-        finally:
-            runner.close()
     return report
+
+
+class _Runners:
+    """Several runners, of which only one works where others would disturb: where time or memory is measured."""
+
+    def __init__(self, runners: list[_Runner]) -> None:
+        self._all = runners
+        self._free: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self._free.put(runner)
+        self._pool = ThreadPoolExecutor(len(runners))
+
+    def run(self, numbers: Sequence[int]) -> Iterator[Verdict]:
+        """The verdicts in the order of the numbers."""
+        for side_by_side, group in itertools.groupby(numbers, lambda k: CHECKS[k].tier in SIDE_BY_SIDE):
+            yield from (self._pool.map if side_by_side else map)(self._one, group)
+
+    def _one(self, number: int) -> Verdict:
+        runner = self._free.get()
+        try:
+            return runner.run(number)
+        finally:
+            self._free.put(runner)
+
+    def __enter__(self) -> _Runners:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for runner in self._all:
+            runner.close()
 
 
 class _Runner:
