@@ -30,11 +30,18 @@ WRITE_SECONDS = 5.0
     "--tier", "tiers", multiple=True, help="Only this tier: runtime, timing, kernels, tuner, tensor, interop."
 )
 @click.option("--check", "words", multiple=True, help="Only checks with this in their name.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Processes that check kernels and arrays at the same time; by default one a processor, 4 at most.",
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as one page.")
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as data.")
 def certify(
-    device: str, tiers: tuple[str, ...], words: tuple[str, ...], html: Path | None, target: Path | None
-) -> None:
+    device: str, tiers: tuple[str, ...], words: tuple[str, ...], jobs: int | None, html: Path | None,
+    target: Path | None,
+) -> None:  # fmt: skip
     """Find out whether DEVICE keeps every promise it makes.
 
     Memory, programs, clock, every kernel in every dtype it claims, faults, the array API, other libraries. What a
@@ -53,7 +60,7 @@ def certify(
             files.update(report)
 
         try:
-            report = above.certify(device, tiers, words, progress)
+            report = above.certify(device, tiers, words, progress, jobs=jobs or 0)
         except KeyboardInterrupt:
             report = files.latest
             if report is None:
@@ -91,15 +98,14 @@ class _Rows:
 
     def __init__(self, console: Console, status: Status, checks: Sequence[Check], titles: dict[str, str]) -> None:
         self._console, self._status, self._checks, self._titles = console, status, checks, titles
-        self._tier, self._marks, self._seconds = "", {}, 0.0  # type: ignore[var-annotated]
-        self._columns: list[str] = []
-        self._width = 0
+        self._tier, self._columns, self._width = "", list[str](), 0
+        self._statuses, self._seconds = dict[str, str](), 0.0
 
     def add(self, verdict: Verdict, done: int) -> None:
         if verdict.tier != self._tier:
             self._begin(verdict.tier)
         what, dtype = split(verdict.name)
-        self._marks[dtype] = MARKS[verdict.status]
+        self._statuses[dtype] = verdict.status
         self._seconds += verdict.seconds
         if verdict.status == FAIL:
             self._console.print(f"[bold red]FAIL[/] {verdict.tier}: ", end="")
@@ -115,17 +121,20 @@ class _Rows:
         named = [split(check.name) for check in self._checks if check.tier == tier]
         self._columns = [d for d in DTYPES if any(d == dtype for _, dtype in named)]
         self._width = max(len(what) for what, _ in named)
-        heads = " ".join(DTYPES[d].c for d in self._columns)
         self._console.print(f"\n[bold]{tier}[/] {self._titles[tier]}")
-        if heads:
-            self._console.print(" " * (self._width + 4) + heads, style="bold")
+        if self._columns:
+            heads = " ".join(DTYPES[d].c for d in self._columns)
+            self._console.print(" " * (self._width + 6) + heads, style="dim")
 
     def _print(self, what: str) -> None:
-        cells = [self._marks.get(d, " ") + " " * len(DTYPES[d].c) for d in self._columns]
-        line = self._marks[""] if "" in self._marks else "".join(cells).rstrip()
-        self._console.print(f"  {what:<{self._width}}  {line}", end="")
-        self._console.print(f"  {self._seconds:.1f} s" if self._seconds >= 1 else "", style="dim", soft_wrap=True)
-        self._marks, self._seconds = {}, 0.0
+        """The worst mark of the row, what it is about, the marks of its dtypes, and its seconds where they are many."""
+        found = set(self._statuses.values())
+        worst = next(status for status in (FAIL, NOT_RUN, PASS, NOT_CLAIMED) if status in found)
+        each = [(DTYPES[d].c, self._statuses.get(d)) for d in self._columns] if "" not in self._statuses else []
+        cells = "".join((MARKS[status] if status else " ") + " " * len(name) for name, status in each)
+        seconds = f"  [dim]{self._seconds:.1f} s[/]" if self._seconds >= 1 else ""
+        self._console.print(f"  {MARKS[worst]} {what:<{self._width}}  {cells}".rstrip() + seconds, soft_wrap=True)
+        self._statuses, self._seconds = {}, 0.0
 
 
 def split(name: str) -> tuple[str, str]:
@@ -158,12 +167,22 @@ def summary(console: Console, report: Any, titles: dict[str, str]) -> None:
     for verdict in report.verdicts:
         if verdict.status == NOT_RUN:
             console.print(f"not run: {verdict.tier}: {verdict.name}: {verdict.detail}", markup=False)
-    claims = sorted(
-        {v.detail.removeprefix("the device does not claim ") for v in report.verdicts if v.status == NOT_CLAIMED}
-    )
+    claims = _unclaimed(report.verdicts)
     if claims:
         console.print(f"not claimed: {'; '.join(claims)}", markup=False)
     console.print(_verdict(report))
+
+
+def _unclaimed(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the device does not claim; where there is much of one sort it is one sentence."""
+    details = {v.detail.removeprefix("the device does not claim ") for v in verdicts if v.status == NOT_CLAIMED}
+    found = sorted({claim for detail in details for claim in detail.split(", ")})
+    sorts: dict[tuple[str, str], list[str]] = {}
+    for claim in found:
+        before, _, rest = claim.partition("limits for which ")
+        name = rest.removesuffix(" is made")
+        sorts.setdefault(("limits for which ", " is made") if rest and not before else (claim, ""), []).append(name)
+    return [f"{before}{', '.join(names)}{after}" for (before, after), names in sorts.items()]
 
 
 def _row(table: Table, tier: str, title: str, verdicts: Sequence[Verdict]) -> None:
