@@ -104,3 +104,14 @@ class Language:
 
 
 C = Language()
+
+
+class PlainC(Language):
+    """The same without GNU's vectors, in which the hand-written templates for CPUs are written: only generated kernels
+    are said in it, and a small compiler takes them.
+    """
+
+    name = "plain c"
+
+
+PLAIN_C = PlainC()

@@ -69,9 +69,18 @@ def certify(installed: Path, device: str, words: tuple[str, ...], tiers: tuple[s
 
 
 def test_the_clang_device_is_listed_and_certified(installed: Path) -> None:
-    assert "clang      PASS" in tilewright(installed, "devices").stdout
+    assert "clang:0    PASS" in tilewright(installed, "devices").stdout
     words = ("last elements", "compile errors", "capture", "map float32", "matmul float64", "statistics")
     certify(installed, "clang", words, ("runtime", "kernels", "tensor"))
+
+
+def test_a_compiler_without_vectors_gets_generated_kernels(installed: Path) -> None:
+    code = "import tilewright_clang as t; print(*(f.name for f in t.discover() if 'tcc' in str(f.device.fingerprint)))"
+    name = python(installed, "-c", code).stdout.strip()
+    if not name:
+        pytest.skip("TinyCC is not here: apt-get install tcc")
+    words = ("last elements", "compile errors", "special values float32", "map float16", "transpose float32", "matmul")
+    certify(installed, name, words, ("runtime", "kernels"))
 
 
 def test_the_clang_device_fits_on_a_few_pages() -> None:
