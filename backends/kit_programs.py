@@ -181,7 +181,7 @@ def capture(device: Device) -> None:
     listed.clear()  # the list is its owner's
     replay()  # ((2 * 1)^2 + 1) * 2)^2 + 1
     expect_equal(download(device, buffer, np.float32), np.full(100, 101.0), "1 doubled, squared plus 1, and again")
-    device.write(buffer, x)
+    device.write(buffer, x.view(np.uint8))
     twice.set(2, 3.0)
     replay()
     expect_equal(download(device, buffer, np.float32), np.full(100, 901.0), "the same with 3 set in place of 2")
