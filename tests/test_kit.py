@@ -63,7 +63,7 @@ CAUGHT = {
     "fast_math": "special values float32",
     "max_forgets_nan": "special values float32",
     "claims_what_it_lacks": "special values float64",
-    "subnormals_flushed": "special values float32",
+    "subnormals_flushed": "subnormal numbers float32",
     "float32_for_float64": "accuracy float64",
     "half_truncated": "conversions float16",
     "loop_one_too_far": "map float32",
