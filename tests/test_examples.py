@@ -121,7 +121,8 @@ def test_the_webgpu_device_runs_kernels_of_every_kind_in_wgsl(webgpu: Path) -> N
 def test_the_webgpu_device_is_certified(webgpu: Path) -> None:
     words = ("round trips", "every group runs once", "groups share", "compile errors", "capture", "agrees with",
              "special values float32", "accuracy float32", "special values int64", "map bool",
-             "from largest float32", "batched matmul with a bias float32", "running sum float32", "random words")  # fmt: skip
+             "from largest float32", "batched matmul with a bias float32", "running sum float32",
+             "random words")  # fmt: skip
     certify(webgpu, "webgpu:0", words, ("runtime", "timing", "kernels"))
 
 
