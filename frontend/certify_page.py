@@ -30,7 +30,8 @@ th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(-
 th { font-weight: 600; } thead th { background: var(--panel); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.zero { color: var(--dim); }
 td:first-child { white-space: nowrap; }
-.cell { text-align: center; min-width: 3.2rem; font-variant-numeric: tabular-nums; }
+.cell { text-align: center; min-width: 2.5rem; padding: .28rem .3rem; font-variant-numeric: tabular-nums; }
+th.cell { font-size: .78rem; }
 .cell.pass { color: var(--pass); background: var(--passbg); }
 .cell.fail { color: var(--fail); background: var(--failbg); font-weight: 700; }
 .cell.none { color: var(--dim); } .cell.open { color: var(--open); background: var(--openbg); }
