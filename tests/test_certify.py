@@ -26,6 +26,7 @@ def discover():
     return [Found("newer", Newer(), protocol=2)]
 """,
     "cpu": "def discover(): return []",
+    "aborts": "import os; os.abort()",
 }
 
 
@@ -52,6 +53,7 @@ def test_plug_ins_that_are_wrong_fail_by_name_and_all_else_works(tmp_path: Path)
     failed = {line.split()[0]: line for line in lines if line.split()[1] == "FAIL"}
     assert "discovery through plug_raises:discover failed: ImportError: no such library on this" in failed["raises"]
     assert "version 2 of the device protocol, and this tilewright speaks version 1" in failed["newer"]
+    assert "looking for its devices ends the process: crash: SIGABRT" in failed["aborts"]
     assert "plug_cpu:discover registers the name 'cpu', which tilewright.backends.cpu:discover has" in failed["cpu"]
     for name in PLUGINS:
         assert f"correct the package that registers '{name}', or: pip uninstall plug-{name}" in shown

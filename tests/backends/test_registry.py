@@ -33,7 +33,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A registered backend "toy" whose module is empty as yet."""
     module = ModuleType("toy_backend")
     monkeypatch.setitem(sys.modules, "toy_backend", module)
-    monkeypatch.setattr(registry, "backends", lambda: {**registry._BUILT_IN, "toy": "toy_backend:discover"})
+    monkeypatch.setattr(registry, "backends", lambda: {**registry.BUILT_IN, "toy": "toy_backend:discover"})
     registry.backends.cache_clear = lambda: None  # type: ignore[attr-defined]
     return module
 
