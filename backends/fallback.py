@@ -19,12 +19,15 @@ class Fallbacks(dict[str, Fallback]):
     """Op name -> Fallback, the longest first. Prints as a table with each op's share of their time."""
 
     def __str__(self) -> str:
-        total = sum(f.seconds for f in self.values()) or 1.0
+        total = sum(f.seconds for f in self.values())
         lines = [
-            f"{f.seconds / total:5.0%}  {f.seconds:9.4f} s  {f.count:6} times  {f.nbytes / 1e6:9.3f} MB  {name}"
+            f"{f.seconds / (total or 1.0):5.0%}  {f.seconds:9.4f}  {f.count:5}  {f.nbytes / 1e6:9.3f}  {name}"
             for name, f in self.items()
         ]
-        return "\n".join(lines) or "nothing ran on the host"
+        if not lines:
+            return "nothing ran on the host"
+        head = f"{'share':>5}  {'seconds':>9}  {'times':>5}  {'MB moved':>9}  done by the host, what pays most first"
+        return "\n".join([head, *lines])
 
 
 _counts: dict[str, Fallback] = {}

@@ -1,8 +1,8 @@
 """The conformance kit's frame: a check is a promise and a function that finds out whether a device keeps it.
 
-The checks themselves lie in the room whose promise it is: `kit_memory`, `kit_programs` and `kit_timing` beside this
-file, `kernels/kit*.py`, `tuner/kit.py` and `frontend/kit*.py`. `tilewright certify DEVICE` runs all of them. In a test
-suite each tier is a class: subclass it and give it a fixture `device`.
+The checks themselves lie in the room whose promise it is: `kit_memory`, `kit_programs`, `kit_together` and `kit_timing`
+beside this file, `kernels/kit*.py`, `tuner/kit.py` and `frontend/kit*.py`. `tilewright certify DEVICE` runs all of
+them. In a test suite each tier is a class: subclass it and give it a fixture `device`.
 
     class TestRuntime(RuntimeTests):
         @pytest.fixture

@@ -63,6 +63,22 @@ def round_trips(device: Device) -> None:
             expect_bytes(device.read(buffer, buffer.nbytes), frame, f"{what}, read with what lies around them")
 
 
+@memory.check("Anything that lies in one piece of memory may be written, whatever its items: all of its bytes are.")
+def items_of_any_size(device: Device) -> None:
+    numbers = np.arange(600, dtype=np.float64).reshape(20, 30)
+    frozen = numbers[3:]
+    frozen.flags.writeable = False
+    for what, data in {
+        "float64 of two dimensions": numbers, "an array that cannot be written to": frozen,
+        "a complex number": np.array(1 - 2j), "bytes": numbers.tobytes(), "a bytearray": bytearray(numbers.tobytes()),
+    }.items():  # fmt: skip
+        wanted = bytes(memoryview(data).cast("B"))
+        buffer = device.allocate(len(wanted) + 8)
+        device.write(buffer, bytes(len(wanted) + 8))
+        device.write(buffer, data, 4)
+        expect_bytes(device.read(buffer, buffer.nbytes), bytes(4) + wanted + bytes(4), f"{what}, written at offset 4")
+
+
 @memory.check("A buffer of no bytes is a buffer like any other.")
 def zero_bytes(device: Device) -> None:
     empty, other = device.allocate(0), device.allocate(0)
@@ -73,7 +89,7 @@ def zero_bytes(device: Device) -> None:
     expect_bytes(device.read(empty, 0), b"", "reading nothing")
 
 
-@memory.check("What was read is the reader's, and what was written may be changed at once: both are copies.")
+@memory.check("What was read is the reader's to write to, what was written may be changed at once: both are copies.")
 def reads_and_writes_are_copies(device: Device) -> None:
     data = _pattern(1000, 2)
     wanted, buffer = data.tobytes(), device.allocate(1000)
@@ -82,6 +98,8 @@ def reads_and_writes_are_copies(device: Device) -> None:
     expect_bytes(device.read(buffer, 1000), wanted, "a buffer whose source was changed after write returned")
     got = np.frombuffer(device.read(buffer, 1000), np.uint8).copy()
     first = device.read(buffer, 1000)
+    if memoryview(first).readonly:
+        broken(f"what was read is a {type(first).__name__} that its reader cannot write to, not a bytearray")
     device.write(buffer, bytes(1000))
     expect_bytes(first, got, "bytes that were read before the buffer was written again")
     expect_bytes(device.read(buffer, 1000), bytes(1000), "a buffer read before and after it was written")
@@ -214,6 +232,8 @@ def beyond_2_gib(device: Device) -> Facts:
     places = sorted({near_end, (1 << 31) + 64, near_end % (1 << 31), near_end % (1 << 32), 64})
     for place in places:
         device.write(buffer, bytes(64), place)
+    for place in places:
+        expect_bytes(device.read(buffer, 64, place), bytes(64), f"64 bytes written at offset {place}")
     say = device.limits.language
     store = say.store("uint8", "y", "row * step + rest + k", say.convert("(k + 1)", say.index, "uint8"))
     body = "if (LOCAL(0) == 0) {\n" + say.loop("k", "0", "64", store) + "}\n"

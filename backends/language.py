@@ -26,6 +26,11 @@ class Language:
     ops: Mapping[str, Mapping[str, str]] = {}
     """Templates in place of the op table's, by op and kind of dtype; "start max" is a neutral element."""
 
+    @property
+    def is_c(self) -> bool:
+        """Whether a kernel's text may be any neutral C, with the macros of the preludes."""
+        return self.name in (C.name, PLAIN_C.name)
+
     def type(self, dtype: str) -> str:
         """The type in which a kernel computes with `dtype`."""
         return DTYPES[DTYPES[dtype].compute].c
@@ -104,3 +109,14 @@ class Language:
 
 
 C = Language()
+
+
+class PlainC(Language):
+    """The same without GNU's vectors, in which the hand-written templates for CPUs are written: only generated kernels
+    are said in it, and a small compiler takes them.
+    """
+
+    name = "plain c"
+
+
+PLAIN_C = PlainC()

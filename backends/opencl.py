@@ -1,8 +1,9 @@
 """OpenCL devices of every platform, through PyOpenCL.
 
 PoCL comes with the `opencl` extra and finds itself. Any other runtime is found through its .icd file: for Intel's
-CPU runtime from PyPI (intel-opencl-rt), write the full path of its libintelocl.so, which lies in the environment's
-lib folder, into a file ending in .icd, name that file in OCL_ICD_VENDORS and put the lib folder into LD_LIBRARY_PATH.
+CPU runtime from PyPI (intel-opencl-rt, and intel-cmplr-lib-rt, whose libraries it needs and does not ask for), write
+the full path of its libintelocl.so, which lies in the environment's lib folder, into a file ending in .icd, name that
+file in OCL_ICD_VENDORS and put the lib folder into LD_LIBRARY_PATH.
 
 PoCL keeps a cache of its own (POCL_CACHE_DIR, else ~/.cache/pocl) and prints "1 error generated." on standard error
 when a program is refused; the log itself is in CompileError.

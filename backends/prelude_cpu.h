@@ -27,7 +27,13 @@ typedef u16 bf16;
 #define GROUP_AXIS(d) group_##d
 #define LOCAL(d) ((i64)0)
 #define LOCAL_SIZE(d) ((i64)1)
+#ifdef __TINYC__ /* it has no pragmas inside macros, and calls libm where others have an instruction */
+#define PRAGMA(text)
+#define INSTRUCTION(name) name
+#else
 #define PRAGMA(text) _Pragma(#text)
+#define INSTRUCTION(name) __builtin_##name
+#endif
 #define FOR_EACH(i, begin, end) PRAGMA(omp simd) for (i64 i = (begin); i < (end); i++)
 #define FOR_REDUCE(i, begin, end, R, acc) PRAGMA(omp simd reduction(R : acc)) for (i64 i = (begin); i < (end); i++)
 #define DECLARE_REDUCTION(R, type, COMBINE, start) \
@@ -41,10 +47,17 @@ typedef u16 bf16;
 #define UNROLL PRAGMA(GCC unroll 64)
 #endif
 
+#ifdef __TINYC__
+#define INF_f32 1e39f
+#define INF_f64 1e309
+#define NAN_f32 (0.0f / 0.0f)
+#define NAN_f64 (0.0 / 0.0)
+#else
 #define INF_f32 __builtin_inff()
 #define INF_f64 __builtin_inf()
 #define NAN_f32 __builtin_nanf("")
 #define NAN_f64 __builtin_nan("")
+#endif
 DEVICE u64 as_u64(f64 x) { union { f64 f; u64 u; } both = {x}; return both.u; }
 DEVICE f64 as_f64(u64 x) { union { u64 u; f64 f; } both = {x}; return both.f; }
 DEVICE u32 as_u32(f32 x) { union { f32 f; u32 u; } both = {x}; return both.u; }
@@ -78,6 +91,10 @@ UNARY(VECTOR_2, tan) UNARY(VECTOR_2, asin) UNARY(VECTOR_2, acos) UNARY(VECTOR_2,
 UNARY(VECTOR_2, cosh) UNARY(VECTOR_2, tanh) UNARY(VECTOR_2, asinh) UNARY(VECTOR_2, acosh) UNARY(VECTOR_2, atanh)
 UNARY(VECTOR_2, erf) BINARY(VECTOR_2, atan2) BINARY(VECTOR_2, hypot)
 BINARY(SCALAR, fmod) BINARY(SCALAR, nextafter)
+#ifdef __TINYC__
+UNARY(SCALAR, sqrt) UNARY(SCALAR, floor) UNARY(SCALAR, ceil) UNARY(SCALAR, trunc) UNARY(SCALAR, rint)
+UNARY(SCALAR, fabs) BINARY(SCALAR, copysign)
+#endif
 
 #define exp_f32 expf
 #define exp_f64 exp
@@ -129,17 +146,17 @@ BINARY(SCALAR, fmod) BINARY(SCALAR, nextafter)
 #define fmod_f64 fmod
 #define nextafter_f32 nextafterf
 #define nextafter_f64 nextafter
-#define sqrt_f32 __builtin_sqrtf
-#define sqrt_f64 __builtin_sqrt
-#define floor_f32 __builtin_floorf
-#define floor_f64 __builtin_floor
-#define ceil_f32 __builtin_ceilf
-#define ceil_f64 __builtin_ceil
-#define trunc_f32 __builtin_truncf
-#define trunc_f64 __builtin_trunc
-#define rint_f32 __builtin_rintf
-#define rint_f64 __builtin_rint
-#define fabs_f32 __builtin_fabsf
-#define fabs_f64 __builtin_fabs
-#define copysign_f32 __builtin_copysignf
-#define copysign_f64 __builtin_copysign
+#define sqrt_f32 INSTRUCTION(sqrtf)
+#define sqrt_f64 INSTRUCTION(sqrt)
+#define floor_f32 INSTRUCTION(floorf)
+#define floor_f64 INSTRUCTION(floor)
+#define ceil_f32 INSTRUCTION(ceilf)
+#define ceil_f64 INSTRUCTION(ceil)
+#define trunc_f32 INSTRUCTION(truncf)
+#define trunc_f64 INSTRUCTION(trunc)
+#define rint_f32 INSTRUCTION(rintf)
+#define rint_f64 INSTRUCTION(rint)
+#define fabs_f32 INSTRUCTION(fabsf)
+#define fabs_f64 INSTRUCTION(fabs)
+#define copysign_f32 INSTRUCTION(copysignf)
+#define copysign_f64 INSTRUCTION(copysign)

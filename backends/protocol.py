@@ -69,6 +69,7 @@ class Limits:
     buffers: int = 0  # as many as one kernel may take
     iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
     language: Language = C  # in which sources are written for it: see language.py
+    subnormals: bool = True  # False: what is smaller than the smallest normal number may count as 0
     launch_shared_nbytes: int = 0  # as much as a launch may ask for (Source.shared_nbytes); 0: nothing
 
 

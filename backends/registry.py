@@ -6,20 +6,25 @@ import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from tilewright.backends.protocol import Device, Found, TilewrightError, Unsupported
 from tilewright.backends.vet import trouble
 
 GROUP = "tilewright.backends"
-_BUILT_IN = {name: f"tilewright.backends.{name}:discover" for name in ("cpu", "opencl", "cuda")}
+BUILT_IN = {name: f"tilewright.backends.{name}:discover" for name in ("cpu", "opencl", "cuda")}
 
 
 @cache
 def registered() -> tuple[tuple[str, str], ...]:
     """Name and "module:function" of every backend that some package registers; equal lines once."""
+    return tuple(dict.fromkeys((point.name, point.value) for point in _entry_points()))
+
+
+def _entry_points() -> Any:
     from importlib.metadata import entry_points  # late: reading every distribution's metadata takes some 10 ms
 
-    return tuple(dict.fromkeys((point.name, point.value) for point in entry_points(group=GROUP)))
+    return entry_points(group=GROUP)
 
 
 @cache
@@ -29,7 +34,7 @@ def backends() -> dict[str, str]:
     A device's name starts with its backend's: "cpu", "opencl:0". The built-in three need no metadata. Of two that
     share a name the first is it; `clashes` tells of the other.
     """
-    found = dict(_BUILT_IN)
+    found = dict(BUILT_IN)
     for name, target in registered():
         found.setdefault(name, target)
     return found
@@ -38,7 +43,7 @@ def backends() -> dict[str, str]:
 def clashes() -> list[Found]:
     """A line for every backend that is registered under a name that another one has."""
     return [
-        _faulty(name, f"{target} registers the name {name!r}, which {backends()[name]} has", name)
+        faulty(name, f"{target} registers the name {name!r}, which {backends()[name]} has", name, target)
         for name, target in registered()
         if target != backends()[name]
     ]
@@ -47,31 +52,35 @@ def clashes() -> list[Found]:
 @cache
 def discover_backend(backend: str) -> tuple[Found, ...]:
     """The devices of one backend. Never raises: a broken plug-in is a Found without device that says what broke."""
-    target = _BUILT_IN.get(backend) or backends()[backend]
+    target = BUILT_IN.get(backend) or backends()[backend]
     try:
         module, _, function = target.partition(":")
         call: Callable[[], list[Found]] = getattr(import_module(module), function)
         found = tuple(call())
         strange = [x for x in found if not isinstance(x, Found)]
         if strange:
-            return (_faulty(backend, f"discovery through {target} gave {strange[0]!r}, which is no Found", backend),)
+            reason = f"discovery through {target} gave {strange[0]!r}, which is no Found"
+            return (faulty(backend, reason, backend, target),)
     except (Exception, SystemExit) as error:  # whatever a plug-in raises must not hide the other devices
         reason = f"discovery through {target} failed: {type(error).__name__}: {error}"
-        return (_faulty(backend, reason, backend),)
-    return tuple(_vetted(x, backend, [y.name for y in found[:k]]) for k, x in enumerate(found))
+        return (faulty(backend, reason, backend, target),)
+    return tuple(_vetted(x, backend, target, [y.name for y in found[:k]]) for k, x in enumerate(found))
 
 
-def _vetted(found: Found, backend: str, before: list[str]) -> Found:
+def _vetted(found: Found, backend: str, target: str, before: list[str]) -> Found:
     """`found` as it is, or a line that says why it cannot be used."""
     if found.device is None:
         return found
     wrong = "another device of this backend has that name" if found.name in before else trouble(found, backend)
-    return _faulty(str(found.name), wrong, backend) if wrong else found
+    return faulty(str(found.name), wrong, backend, target) if wrong else found
 
 
-def _faulty(name: str, reason: str, backend: str) -> Found:
-    remedy = f"correct or uninstall the package that registers {backend!r}"
-    return Found(name, None, f"{name}: {reason}", remedy, faulty=True)
+def faulty(name: str, reason: str, backend: str, target: str) -> Found:
+    """A line about a plug-in that is wrong, with the package to correct."""
+    packages = [p.dist.name for p in _entry_points() if p.dist is not None and (p.name, p.value) == (backend, target)]
+    remedy = f"correct the package that registers {backend!r}"
+    remedy += f", or: pip uninstall {packages[0]}" if packages else ", or uninstall it"
+    return Found(name, None, f"{name}: {' '.join(reason.split())}", remedy, faulty=True)  # errors may have many lines
 
 
 def discover() -> list[Found]:
@@ -86,7 +95,7 @@ def get_device(name: str) -> Device:
     Raises ValueError if there is no such device, Unsupported if its backend cannot be used (with what to type).
     """
     backend = name.partition(":")[0]
-    if backend not in _BUILT_IN and backend not in backends():
+    if backend not in BUILT_IN and backend not in backends():
         raise ValueError(f"there is no device {name!r}; there are {', '.join(usable_names())}")
     found = discover_backend(backend)
     usable = [x for x in found if x.device is not None]

@@ -6,12 +6,15 @@ from dataclasses import fields
 from typing import Any
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import Language
 from tilewright.backends.protocol import PROTOCOL_VERSION, Device, Fingerprint, Found, Limits
 
 MEMBERS = tuple(name for name in vars(Device) if not name.startswith("_"))
 """Everything that the protocol asks for."""
 _VALUES = ("name", "fingerprint", "limits")
 _AT_LEAST_ONE = ("threads_per_group", "compute_units", "subgroup")
+_AT_MOST = {"threads_per_group": 1 << 16, "compute_units": 1 << 20, "subgroup": 1 << 16, "vector_nbytes": 1 << 16}
+"""Far more than any chip has: what is beyond was read from the wrong place, or in another unit."""
 
 
 def trouble(found: Found, backend: str) -> str | None:
@@ -53,6 +56,8 @@ def _limits(limits: Any) -> str | None:
         value, least = getattr(limits, name), int(name in _AT_LEAST_ONE)
         if type(value) is not int or value < least:
             return f"its limits are nonsense: {name} is {value!r}, not a whole number of at least {least}"
+        if value > _AT_MOST.get(name, value):
+            return f"its limits are nonsense: {name} is {value}, more than {_AT_MOST[name]}"
     if limits.memory_nbytes and limits.allocation_nbytes > limits.memory_nbytes:
         return (
             f"its limits are nonsense: allocation_nbytes is {limits.allocation_nbytes}, more than the "
@@ -64,4 +69,6 @@ def _limits(limits: Any) -> str | None:
     unknown = [d for d in limits.dtypes if d not in DTYPES]
     if not isinstance(limits.dtypes, frozenset) or unknown or not limits.dtypes:
         return f"its limits are nonsense: dtypes is {limits.dtypes!r}, not a frozenset of {', '.join(DTYPES)}"
+    if not isinstance(limits.language, Language):
+        return f"its limits are nonsense: language is {limits.language!r}, not a Language"
     return None

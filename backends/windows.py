@@ -23,6 +23,16 @@ def in_order(layout: Layout) -> bool:
     return layout.offset == 0
 
 
+def reach(layout: Layout) -> int:
+    """How many elements of a flat array `window` may want, whole runs of its longest stride: `_slices` cuts those."""
+    if prod(layout.shape) == 0:
+        return 0
+    steps = [(extent - 1) * stride for extent, stride in zip(layout.shape, layout.strides, strict=True)]
+    count = layout.offset + sum(step for step in steps if step > 0) + 1
+    run = max((abs(s) for e, s in zip(layout.shape, layout.strides, strict=True) if e > 1), default=1) or 1
+    return -(-count // run) * run
+
+
 def window(xp: Any, flat: Any, layout: Layout, upload: Callable[[Any], Any]) -> Any:
     """`layout` onto the flat array: by the library's slices, else by the numbers of its elements."""
     size = prod(layout.shape)

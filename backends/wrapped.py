@@ -33,7 +33,7 @@ from tilewright.backends.protocol import (
     Unsupported,
     VendorCall,
 )
-from tilewright.backends.windows import as_dtype, element_numbers, in_order, window
+from tilewright.backends.windows import as_dtype, element_numbers, in_order, reach, window
 
 Library = Any
 """An array of the wrapped library."""
@@ -43,13 +43,16 @@ NEEDED = ("asarray", "reshape", "broadcast_to")
 
 
 class Cell:
-    """What a buffer holds: `array`, flat and of `dtype`, and the bytes behind it; or only bytes, not typed yet."""
+    """What a buffer holds: `array`, flat, of `dtype` and `count` elements, and the bytes behind it; or bytes alone.
 
-    __slots__ = ("__weakref__", "array", "dtype", "tail")
+    Bytes behind what is used stay bytes: a library may know one True only, or one NaN, and change others.
+    """
+
+    __slots__ = ("__weakref__", "array", "count", "dtype", "tail")
 
     def __init__(self) -> None:
         self.array: Library = None
-        self.dtype = ""
+        self.dtype, self.count = "", 0
         self.tail = b""  # all bytes while `dtype` is ""
 
 
@@ -58,7 +61,7 @@ class WrappedDevice:
 
     def __init__(
         self, namespace: Any, name: str, device: Any, dtypes: Iterable[str], to_numpy: Callable[[Library], Any],
-        finish: Callable[[Library], Library] | None, on_host: Iterable[str], version: str,
+        finish: Callable[[Library], Library] | None, on_host: Iterable[str], version: str, subnormals: bool,
     ) -> None:  # fmt: skip
         self.namespace, self.name, self.on_host = namespace, name, frozenset(on_host)
         self._library = getattr(namespace, "__name__", type(namespace).__name__)
@@ -66,7 +69,7 @@ class WrappedDevice:
         self._to_numpy, self._finish = to_numpy, finish
         self._unfinished: list[weakref.ref[Cell]] = []
         claimed = frozenset(d for d in dtypes if self._has(d))
-        self.limits = _limits(claimed)
+        self.limits = _limits(claimed, subnormals)
         place = platform.machine() if device is None else str(device)
         versions = (("library", f"{self._library} {version}".strip()), ("numpy", np.__version__))
         self.fingerprint = Fingerprint(
@@ -101,7 +104,7 @@ class WrappedDevice:
         if len(given) != buffer.nbytes:
             old = self._bytes(buffer)
             whole = old[:offset] + whole + old[offset + len(given) :]
-        cell.array, cell.dtype, cell.tail = None, "", whole
+        cell.array, cell.dtype, cell.count, cell.tail = None, "", 0, whole
 
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> bytearray:
         check_range(buffer, nbytes, offset)
@@ -112,7 +115,7 @@ class WrappedDevice:
         check_range(target, nbytes, target_offset)
         if nbytes == source.nbytes == target.nbytes:
             given, taken = source.handle, target.handle
-            taken.array, taken.dtype, taken.tail = given.array, given.dtype, given.tail
+            taken.array, taken.dtype, taken.count, taken.tail = given.array, given.dtype, given.count, given.tail
         else:
             self.write(target, self.read(source, nbytes, source_offset), target_offset)
 
@@ -122,20 +125,21 @@ class WrappedDevice:
             return np.ascontiguousarray(self._to_numpy(cell.array)).tobytes() + cell.tail
         return cell.tail or bytes(buffer.nbytes)
 
-    def _typed(self, buffer: Buffer, dtype: str) -> Library:
-        """The buffer's flat array, in a dtype other than it was stored in by way of its bytes."""
+    def _typed(self, buffer: Buffer, layout: Layout) -> Library:
+        """The buffer's flat array, which covers the layout; in a dtype other than it was stored in by way of bytes."""
         cell: Cell = buffer.handle
-        if cell.dtype != dtype:
+        dtype, width = layout.dtype, DTYPES[layout.dtype].nbytes
+        count = min(reach(layout), buffer.nbytes // width)
+        if cell.dtype != dtype or cell.count < count:
             raw = bytearray(self._bytes(buffer))
-            width = DTYPES[dtype].nbytes
-            count = len(raw) // width
+            count = buffer.nbytes // width if cell.dtype else count  # used otherwise than before: not once more
             cell.array = self._array(np.frombuffer(raw, numpy_dtype(dtype), count))
-            cell.dtype, cell.tail = dtype, bytes(raw[count * width :])
+            cell.dtype, cell.count, cell.tail = dtype, count, bytes(raw[count * width :])
         return cell.array
 
     def view(self, layout: Layout, buffer: Buffer) -> Library:
         """The elements of `buffer` in that layout; an axis of stride 0 may have any extent."""
-        flat = self._typed(buffer, layout.dtype)
+        flat = self._typed(buffer, layout)
         try:
             return window(self.namespace, flat, layout, self._array)
         except Exception:  # each library has errors of its own for what it lacks
@@ -152,9 +156,10 @@ class WrappedDevice:
         if in_order(layout) and prod(layout.shape) == size:
             rest = buffer.nbytes - size * DTYPES[layout.dtype].nbytes
             cell.tail = self._bytes(buffer)[-rest:] if rest else b""
-            cell.array, cell.dtype = values, layout.dtype
+            cell.array, cell.dtype, cell.count = values, layout.dtype, size
         elif prod(layout.shape):
-            cell.array = self._merged(self._typed(buffer, layout.dtype), values, *element_numbers(layout, size))
+            old = self._typed(buffer, layout)
+            cell.array = self._merged(old, values, *element_numbers(layout, cell.count))
         if self._finish is not None:
             self._unfinished.append(weakref.ref(cell))
 
@@ -204,18 +209,19 @@ class WrappedDevice:
                 cell.array = self._finish(cell.array)
 
 
-def _limits(dtypes: frozenset[str]) -> Limits:
+def _limits(dtypes: frozenset[str], subnormals: bool) -> Limits:
     memory = host.memory_nbytes()
     return Limits(
         threads_per_group=1, shared_nbytes=0, registers=0, compute_units=1, subgroup=1, vector_nbytes=0,
         cache_nbytes=host.cache_nbytes(), memory_nbytes=memory, allocation_nbytes=memory, dtypes=dtypes, compiles=False,
+        subnormals=subnormals,
     )  # fmt: skip
 
 
 def wrap(
     namespace: Any, *, name: str, device: Any = None, dtypes: Iterable[str] = tuple(DTYPES),
     to_numpy: Callable[[Library], Any] = np.asarray, finish: Callable[[Library], Library] | None = None,
-    on_host: Iterable[str] = (), version: str = "",
+    on_host: Iterable[str] = (), version: str = "", subnormals: bool = True,
 ) -> WrappedDevice:  # fmt: skip
     """A device, called `name`, of a library whose `namespace` has the array API's functions or NumPy's.
 
@@ -224,7 +230,7 @@ def wrap(
     `to_numpy(array)` brings elements to the host. `finish(array)` is for libraries that compute later: it waits for the
     values, or asks for them, and returns the array that has them. `on_host` names ops ("mod", or "mod float32" for one
     dtype) and functions ("cholesky") for which the library's answers are not the array API's: `tilewright certify`
-    tells which.
+    tells which. `subnormals=False` is for a library that takes numbers below the smallest normal one for 0.
 
     Raises Unsupported where the namespace lacks one of NEEDED.
     """
@@ -233,4 +239,4 @@ def wrap(
         raise Unsupported(f"wrap: {name} has no {', '.join(missing)}; without these a library cannot be a device")
     root = getattr(namespace, "__name__", "").partition(".")[0]
     version = version or str(getattr(sys.modules.get(root), "__version__", ""))
-    return WrappedDevice(namespace, name, device, dtypes, to_numpy, finish, on_host, version)
+    return WrappedDevice(namespace, name, device, dtypes, to_numpy, finish, on_host, version, subnormals)

@@ -8,19 +8,16 @@ As pytest classes: RuntimeTests, TimingTests, KernelTests, TunerTests, TensorTes
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import platform
 import queue
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +29,7 @@ from tilewright.backends.kit_memory import memory
 from tilewright.backends.kit_programs import programs
 from tilewright.backends.kit_runtime import RuntimeTests, TimingTests
 from tilewright.backends.kit_timing import timing
+from tilewright.backends.kit_together import together
 from tilewright.backends.protocol import PROTOCOL_VERSION
 from tilewright.backends.registry import get_device
 from tilewright.kernels.kit import KernelTests, kernels
@@ -39,6 +37,7 @@ from tilewright.kernels.kit_ops import ops
 from tilewright.kit_interop import InteropTests, interop
 from tilewright.kit_tensor import TensorTests, tensor
 from tilewright.tuner.kit import TunerTests, tuning
+from tilewright.tuner.process import Child, Died, Hung
 
 __all__ = [
     "CHECKS", "TIERS", "InteropTests", "KernelTests", "Report", "RuntimeTests", "TensorTests", "TimingTests",
@@ -48,25 +47,37 @@ __all__ = [
 SCHEMA = 1
 """Of the JSON report; grows when the meaning of a field changes."""
 
-CHECKS: tuple[Check, ...] = (*memory, *programs, *timing, *ops, *kernels, *tuning, *tensor, *interop)
+CHECKS: tuple[Check, ...] = (*memory, *programs, *together, *timing, *ops, *kernels, *tuning, *tensor, *interop)
 TIERS = {tier.name: tier.title for tier in (memory, timing, kernels, tuning, tensor, interop)}
+SIDE_BY_SIDE = ("kernels", "tensor", "interop")
+"""Tiers that measure neither time nor free memory."""
+JOBS = 4
 LIMIT_SECONDS = 300.0
 """A check that takes longer has failed. The longest takes ten seconds on a CPU."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `certify` found. `when` is the UTC time of the end, `seconds` the time taken."""
+    """What `certify` found, so far or in the end: `asked` is how many checks were to be made.
+
+    `when` is the UTC time of the last verdict, `seconds` the time taken until then.
+    """
 
     device: str
     verdicts: tuple[Verdict, ...]
+    asked: int
     when: str
     seconds: float
 
     @property
+    def ended(self) -> bool:
+        """Whether every check that was asked for has been made."""
+        return len(self.verdicts) == self.asked
+
+    @property
     def certified(self) -> bool:
-        """Whether everything that the device claims, and that was checked, holds."""
-        return bool(self.verdicts) and all(v.status != FAIL for v in self.verdicts)
+        """Whether everything that the device claims, and that was to be checked, holds."""
+        return bool(self.verdicts) and self.ended and all(v.status != FAIL for v in self.verdicts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -86,7 +97,8 @@ class Report:
         limits["language"] = device.limits.language.name
         versions = {"tilewright": __version__, "protocol": PROTOCOL_VERSION, "python": platform.python_version()}
         return {
-            "schema": SCHEMA, "certified": self.certified, "complete": self.complete, "counts": self.counts,
+            "schema": SCHEMA, "certified": self.certified, "complete": self.complete, "asked": self.asked,
+            "counts": self.counts,
             "device": {"name": self.device, "fingerprint": asdict(device.fingerprint), "limits": limits},
             "versions": {**versions, "numpy": np.__version__, "system": platform.platform()},
             "when": self.when, "seconds": self.seconds, "verdicts": [asdict(v) for v in self.verdicts],
@@ -112,25 +124,58 @@ def select(tiers: Sequence[str] = (), words: Sequence[str] = ()) -> list[int]:
 
 def certify(
     device: str, tiers: Sequence[str] = (), words: Sequence[str] = (),
-    progress: Callable[[Verdict], None] = lambda verdict: None, limit_seconds: float = LIMIT_SECONDS,
+    progress: Callable[[Report], None] = lambda report: None, limit_seconds: float = LIMIT_SECONDS, jobs: int = 0,
 ) -> Report:  # fmt: skip
-    """Make the checks that `select` gives on the device of that name.
+    """Make the checks that `select` gives on the device of that name; `progress` gets the report after each of them.
 
     Everything is compiled anew, and runs in a process of its own: a device that crashes or hangs fails that check, and
-    the next is made in another process. Raises ValueError or Unsupported where there is no such device.
+    the next is made in another process. Checks of the tiers in SIDE_BY_SIDE are made by `jobs` processes (0: one a
+    processor, JOBS at most), since most of their time is the compiler's. Raises ValueError or Unsupported where there
+    is no such device.
     """
     name, chosen, start = get_device(device).name, select(tiers, words), time.monotonic()
-    verdicts = []
+    report = Report(name, (), len(chosen), "", 0.0)
     with tempfile.TemporaryDirectory(prefix="tilewright-certify-", ignore_cleanup_errors=True) as folder:
-        runner = _Runner(name, {**os.environ, "TILEWRIGHT_CACHE": folder}, limit_seconds)
+        environment = {**os.environ, "TILEWRIGHT_CACHE": folder}
+        count = jobs or min(os.cpu_count() or 1, JOBS)
+        with _Runners([_Runner(name, environment, limit_seconds) for _ in range(count)]) as runners:
+            for verdict in runners.run(chosen):
+                when = datetime.now(UTC).isoformat(timespec="seconds")
+                verdicts = (*report.verdicts, verdict)
+                report = replace(report, verdicts=verdicts, when=when, seconds=time.monotonic() - start)
+                progress(report)
+    return report
+
+
+class _Runners:
+    """Several runners, of which only one works where others would disturb: where time or memory is measured."""
+
+    def __init__(self, runners: list[_Runner]) -> None:
+        self._all = runners
+        self._free: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self._free.put(runner)
+        self._pool = ThreadPoolExecutor(len(runners))
+
+    def run(self, numbers: Sequence[int]) -> Iterator[Verdict]:
+        """The verdicts in the order of the numbers."""
+        for side_by_side, group in itertools.groupby(numbers, lambda k: CHECKS[k].tier in SIDE_BY_SIDE):
+            yield from (self._pool.map if side_by_side else map)(self._one, group)
+
+    def _one(self, number: int) -> Verdict:
+        runner = self._free.get()
         try:
-            for number in chosen:
-                verdicts.append(runner.run(number))
-                progress(verdicts[-1])
+            return runner.run(number)
         finally:
+            self._free.put(runner)
+
+    def __enter__(self) -> _Runners:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for runner in self._all:
             runner.close()
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(name, tuple(verdicts), when, time.monotonic() - start)
 
 
 class _Runner:
@@ -138,55 +183,24 @@ class _Runner:
 
     def __init__(self, device: str, environment: dict[str, str], limit_seconds: float) -> None:
         self._device, self._environment, self._limit = device, environment, limit_seconds
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._child: Child | None = None
 
     def run(self, number: int) -> Verdict:
         check, start = CHECKS[number], time.monotonic()
-        if self._process is None:
-            self._start()
-        assert self._process is not None and self._process.stdin is not None
-        reason = ""
+        if self._child is None:
+            self._child = Child("tilewright.certify_worker", self._device, self._environment)
+        self._child.send(number)
         try:
-            self._process.stdin.write(f"{number}\n")
-            self._process.stdin.flush()
-            line = self._answers.get(timeout=self._limit)
-            if line is not None:
-                return Verdict(**json.loads(line))
-        except BrokenPipeError:
-            pass
-        except queue.Empty:
+            return Verdict(**self._child.receive(self._limit))
+        except Hung:
             reason = f"hang: not done within {self._limit:.0f} s"
-            self._process.kill()
-        code = self._process.wait()
-        self.close()
-        how = f"crash: {signal.Signals(-code).name}" if code < 0 else f"crash: the process ended with status {code}"
-        return Verdict(
-            check.tier, check.name, check.promise, FAIL, reason or how, check.bound, time.monotonic() - start
-        )  # fmt: skip
+        except Died as death:
+            reason = str(death)
+        self._child = None
+        seconds = time.monotonic() - start
+        return Verdict(check.tier, check.name, check.promise, FAIL, reason, check.bound, seconds)
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process = None
-
-    def _start(self) -> None:
-        command = [sys.executable, "-P", "-m", "tilewright.certify_worker", self._device]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8", env=self._environment,
-        )  # fmt: skip
-        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._answers, pipe = answers, self._process.stdout
-        assert pipe is not None
-
-        def read() -> None:
-            with pipe:
-                for line in pipe:
-                    answers.put(line)
-            answers.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
+        if self._child is not None:
+            self._child.close()
+            self._child = None

@@ -23,12 +23,15 @@ p { max-width: 60rem; } .dim { color: var(--dim); }
 .badge { display: inline-block; padding: .3rem .8rem; border-radius: .4rem; font-weight: 600; }
 .badge.pass { color: var(--pass); background: var(--passbg); }
 .badge.fail { color: var(--fail); background: var(--failbg); }
+.badge.open { color: var(--open); background: var(--openbg); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; }
 th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } thead th { background: var(--panel); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.cell { text-align: center; min-width: 3.2rem; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.zero { color: var(--dim); }
+td:first-child { white-space: nowrap; }
+.cell { text-align: center; min-width: 2.5rem; padding: .28rem .3rem; font-variant-numeric: tabular-nums; }
+th.cell { font-size: .78rem; }
 .cell.pass { color: var(--pass); background: var(--passbg); }
 .cell.fail { color: var(--fail); background: var(--failbg); font-weight: 700; }
 .cell.none { color: var(--dim); } .cell.open { color: var(--open); background: var(--openbg); }
@@ -42,8 +45,9 @@ code { font-family: ui-monospace, monospace; font-size: .85em; overflow-wrap: an
 
 
 def page(data: dict[str, Any], titles: dict[str, str]) -> str:
-    """The page for `Report.to_json()`."""
+    """The page for `Report.to_json()`. While checks are still being made it asks the browser to read it again."""
     name = escape(data["device"]["name"])
+    again = '<meta http-equiv="refresh" content="5">' if running(data) else ""
     verdicts = data["verdicts"]
     sections = [
         _head(data), _failures(verdicts), _counts(verdicts, titles), _matrix(verdicts), _functions(verdicts),
@@ -51,15 +55,27 @@ def page(data: dict[str, Any], titles: dict[str, str]) -> str:
     ]  # fmt: skip
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tilewright certify {name}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<style>{_STYLE}</style></head>'
         f"<body>{''.join(sections)}</body></html>\n"
     )
 
 
+def running(data: dict[str, Any]) -> bool:
+    """Whether more checks were asked for than have been made."""
+    return len(data["verdicts"]) < data["asked"]
+
+
 def _head(data: dict[str, Any]) -> str:
     counts, total = data["counts"], len(data["verdicts"])
-    part = "" if data["complete"] else " Only some of the checks were asked for."
-    if data["certified"]:
+    made = [
+        f"{counts[PASS]} checks hold", f"{counts[FAIL]} fail" if counts[FAIL] else "none fails",
+        *([f"{counts[NOT_CLAIMED]} are about something that this device does not claim"] * bool(counts[NOT_CLAIMED])),
+        *([f"{counts[NOT_RUN]} could not be made here"] * bool(counts[NOT_RUN])),
+    ]  # fmt: skip
+    part = "" if data["complete"] or running(data) else " Only some of the checks were asked for."
+    if running(data):
+        badge = f'<span class="badge open">{total} of {data["asked"]} checks are made</span>'
+    elif data["certified"]:
         badge = '<span class="badge pass">All that it claims holds</span>'
     else:
         badge = f'<span class="badge fail">Not certified: {counts[FAIL]} of {total} checks failed</span>'
@@ -67,9 +83,7 @@ def _head(data: dict[str, Any]) -> str:
     name, model = escape(data["device"]["name"]), escape(data["device"]["fingerprint"]["model"])
     return (
         f"<h1>Device <code>{name}</code></h1><p class=dim>{model}</p><p>{badge}</p>"
-        f"<p>{counts[PASS]} checks hold, {counts[FAIL]} fail, {counts[NOT_CLAIMED]} are about something that this "
-        f"device does not claim to have, {counts[NOT_RUN]} could not be made here.{part} Made by tilewright "
-        f"{escape(data['versions']['tilewright'])} on {escape(when)}, "
+        f"<p>{', '.join(made)}.{part} Made by tilewright {escape(data['versions']['tilewright'])} on {escape(when)}, "
         "everything compiled anew.</p>"
     )
 
@@ -95,10 +109,15 @@ def _counts(verdicts: list[dict[str, Any]], titles: dict[str, str]) -> str:
     for tier, title in titles.items():
         own = [v["status"] for v in verdicts if v["tier"] == tier]
         if own:
-            cells = "".join(f"<td class=n>{own.count(status)}</td>" for status in STATUSES)
-            rows += f"<tr><td>{tier}</td><td>{escape(title)}</td>{cells}</tr>"
-    heads = "".join(f"<th class=n>{status}" for status in STATUSES)
+            seconds = sum(v["seconds"] for v in verdicts if v["tier"] == tier)
+            cells = "".join(_number(own.count(status)) for status in STATUSES)
+            rows += f"<tr><td>{tier}</td><td>{escape(title)}</td>{cells}<td class=n>{seconds:.0f}</td></tr>"
+    heads = "".join(f"<th class=n>{status}" for status in (*STATUSES, "seconds"))
     return f"<h2>Tiers</h2>{_table(f'<th>tier<th>about{heads}', rows)}"
+
+
+def _number(count: int) -> str:
+    return f'<td class="n{"" if count else " zero"}">{count}</td>'
 
 
 def _matrix(verdicts: list[dict[str, Any]]) -> str:
@@ -128,7 +147,7 @@ def _cell(verdict: dict[str, Any] | None) -> str:
     status = verdict["status"]
     text = {PASS: "✓", FAIL: "✗", NOT_CLAIMED: "·", NOT_RUN: "?"}[status]
     worst = verdict["facts"].get("worst ulp", 0)
-    text = f"{worst:.2g}" if status == PASS and worst else text
+    text = f"{worst:#.2g}" if status == PASS and worst else text
     return (
         f'<td class="cell {_CLASSES[status]}" title="{escape(status)}: {escape(verdict["detail"][:300])}">{text}</td>'
     )

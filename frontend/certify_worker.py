@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from dataclasses import asdict
 
 from tilewright.backends.kit import judge
 from tilewright.backends.registry import get_device
 from tilewright.certify import CHECKS
+from tilewright.tuner.process import Parent
 
 
 def main(name: str) -> None:
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # drivers and compilers may print what they like
+    parent = Parent()  # first: drivers print when they are loaded
     device = get_device(name)
-    for line in sys.stdin:
-        channel.write(json.dumps(asdict(judge(CHECKS[int(line)], device)), default=str) + "\n")
-        channel.flush()
+    while True:
+        parent.send(asdict(judge(CHECKS[parent.receive()], device)))
 
 
 if __name__ == "__main__":

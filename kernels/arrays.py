@@ -119,9 +119,9 @@ class _Run:
             return self.call("dot", dtype, lambda x, y: self.xp.matmul(x, turned(y)), _dot, a, b)
         if len(node.shape) == len(space):
             source = [lift(v, s, space) for v, s in zip(source, node.src, strict=True)]
-        operand_dtype = DTYPES[node.src[-1].dtype]
-        native = function_of(self.xp, node.op, operand_dtype.kind)
-        return self.call(node.op, dtype, native, OPS[node.op].oracle, *source)
+        given = DTYPES[node.src[-1].dtype]
+        native = function_of(self.xp, node.op, given.kind)
+        return self.call(node.op, dtype, native, OPS[node.op].oracle, *source, given=given.compute)
 
     def input(self, k: int) -> Any:
         return self.buffers[len(self.problem.outputs) + k]
@@ -159,16 +159,21 @@ class _Run:
         return self.xp.stack([whole(x[..., p * chunk : (p + 1) * chunk]) for p in range(parts)], axis=-1)
 
     def call(
-        self, op: str, dtype: str, native: Callable[..., Any] | None, host: Callable[..., Any], *arrays: Library
-    ) -> Library:
-        """By the library, or where that has no such function, or refuses these arrays, by NumPy on the host."""
-        if native is not None and (op, dtype) not in self.refused:
+        self, op: str, dtype: str, native: Callable[..., Any] | None, host: Callable[..., Any], *arrays: Library,
+        given: str = "",
+    ) -> Library:  # fmt: skip
+        """By the library, or where that has no such function, or refuses arrays of that dtype, by NumPy on the host.
+
+        `given` is the dtype of the operands where it may differ from `dtype`, the result's.
+        """
+        refusal = op, given or dtype
+        if native is not None and refusal not in self.refused:
             try:
                 return self.cast(native(*arrays), dtype)
             except (TilewrightError, MemoryError):
                 raise
             except Exception:  # each library has errors of its own for what it lacks
-                self.refused.add((op, dtype))
+                self.refused.add(refusal)
         begin = perf_counter()
         with np.errstate(all="ignore"):
             given = [self.download(x) for x in arrays]

@@ -32,7 +32,7 @@ def dtype_claimed(dtype: str) -> Capability:
 
 
 def sizes(kind: Kind, dtype: str, chosen: tuple[Kernel, Config], device: Device) -> list[int]:
-    """1, a prime, and one less than, equal to and one more than every tunable of the config whose rules allow it."""
+    """0, 1, a prime, and one less than, equal to and one more than every tunable of the config whose rules allow it."""
     kernel, config = chosen
     edges = {int(v) for v in config.values() if isinstance(v, int) and v > 1}
     near = {edge + step for edge in edges for step in (-1, 0, 1) if edge + 1 <= kind.largest}
@@ -40,7 +40,7 @@ def sizes(kind: Kind, dtype: str, chosen: tuple[Kernel, Config], device: Device)
     def allowed(n: int) -> bool:
         return kernel.space(_main(kind.graph(dtype, n), kind.kernels, device), device.limits).refusal(config) is None
 
-    return sorted({1, PRIME, *kind.more} | {n for n in near if allowed(n)})
+    return sorted({0, 1, PRIME, *kind.more} | {n for n in near if allowed(n)})
 
 
 def _main(roots: list[Node], kernels: str, device: Device) -> Problem:
@@ -80,7 +80,7 @@ for _kind in KINDS:
     for _dtype in (name for name in DTYPES if name not in PARTS):
         _narrow = DTYPES[_dtype].kind == "f" and DTYPES[_dtype].compute != _dtype
         kernels.check(
-            f"{_kind.name}: right in {_dtype} at 1, a prime, and around every tile; nothing else is written.",
+            f"{_kind.name}: right in {_dtype} at 0, 1, a prime, and around every tile; nothing else is written.",
             dtype_claimed(_dtype),
             *(_made_for(_kind) if _kind.kernels not in EVERYWHERE else ()),
             name=f"{_kind.name} {_dtype}",

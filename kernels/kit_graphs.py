@@ -95,8 +95,9 @@ def _transpose(dtype: str, n: int) -> list[Node]:
 
 
 def _gather(dtype: str, n: int) -> list[Node]:
-    index = np.random.default_rng(7).integers(0, n, (3, 11))
-    return [Node("gather", (data((n,), dtype), Node("buffer", (), index, (3, 11), "int64")), None, (3, 11), dtype)]
+    shape = (3, 11) if n else (3, 0)  # of nothing nothing can be taken
+    index = np.random.default_rng(7).integers(0, max(n, 1), shape)
+    return [Node("gather", (data((n,), dtype), Node("buffer", (), index, shape, "int64")), None, shape, dtype)]
 
 
 def _write(dtype: str, n: int) -> list[Node]:

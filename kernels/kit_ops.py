@@ -35,6 +35,7 @@ BOUND = (
 PART_ULPS = 8
 PART_BOUND = f"{PART_ULPS} ulp of the number's magnitude in each part of a complex number"
 POINTS = 4001
+SUBNORMALS = Capability("numbers below the smallest normal one", lambda device: device.limits.subnormals)
 RANDOM = ("philox", "below", "normal")
 
 
@@ -52,15 +53,28 @@ def special_values(dtype: str) -> Array:
         return np.array([complex(*pair) for pair in itertools.product(parts, repeat=2)], np_dtype)
     import ml_dtypes  # late: np.finfo knows no bfloat16
 
-    info = ml_dtypes.finfo(np_dtype)
-    tiny, least, largest = float(info.tiny), float(info.smallest_subnormal), float(info.max)
-    plain = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1e-3, 7.25, 88.0, 710.0, 1e4, tiny, 3 * least, least, largest, np.inf]
+    tiny, largest = smallest_normal(dtype), float(ml_dtypes.finfo(np_dtype).max)
+    plain = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1e-3, 7.25, 88.0, 710.0, 1e4, tiny, largest, np.inf]
     return np.array([*(sign * value for value in plain for sign in (1.0, -1.0)), np.nan], np.float64).astype(np_dtype)
 
 
-def special_operands(dtype: str) -> list[Array]:
-    """All pairs of special values, and a condition that is neither all true nor all false."""
-    values = special_values(dtype)
+def smallest_normal(dtype: str) -> float:
+    import ml_dtypes  # late, as above
+
+    return float(ml_dtypes.finfo(numpy_dtype(dtype)).tiny)
+
+
+def subnormal_values(dtype: str) -> Array:
+    """The smallest numbers that there are, larger ones that are not normal, and some to compute with them."""
+    import ml_dtypes  # late, as above
+
+    least, tiny = float(ml_dtypes.finfo(numpy_dtype(dtype)).smallest_subnormal), smallest_normal(dtype)
+    plain = [0.0, 1.0, 0.5, 3.0, least, 3 * least, tiny / 4, tiny - least, tiny, np.inf]
+    return np.array([sign * value for value in plain for sign in (1.0, -1.0)]).astype(numpy_dtype(dtype))
+
+
+def pairs_of(values: Array) -> list[Array]:
+    """All pairs of the values, and a condition that is neither all true nor all false."""
     pairs = np.array(list(itertools.product(range(len(values)), repeat=2)))
     return [values[pairs[:, 0]], values[pairs[:, 1]], np.arange(len(pairs)) % 3 == 0]
 
@@ -158,6 +172,8 @@ def check_ops(dtype: str, operands: list[Array], chosen: list[Op], device: Devic
         wanted = expected(op, dtype, operands)
         with np.errstate(all="ignore"):
             errors = errors_of(op, dtype, got, wanted, operands)
+            if DTYPES[dtype].kind == "f" and op.result != "bool" and not device.limits.subnormals:
+                errors = np.where(np.abs(got - wanted) <= smallest_normal(dtype), 0.0, errors)
         exact = op.name in EXACT or op.result == "bool" or DTYPES[dtype].kind != "f"
         allowed = PART_ULPS if _is_complex(op, dtype) else 0 if exact else ULPS.get(op.name, USUAL)
         if (errors > allowed).any():
@@ -197,7 +213,11 @@ def _by_arrays(device: Device, dtype: str, operands: list[Array], chosen: list[O
 
 
 def check_special(dtype: str, device: Device) -> Facts:
-    return check_ops(dtype, special_operands(dtype), ops_for(DTYPES[dtype].kind), device)
+    return check_ops(dtype, pairs_of(special_values(dtype)), ops_for(DTYPES[dtype].kind), device)
+
+
+def check_subnormal(dtype: str, device: Device) -> Facts:
+    return check_ops(dtype, pairs_of(subnormal_values(dtype)), ops_for("f"), device)
 
 
 def check_accuracy(dtype: str, device: Device) -> Facts:
@@ -215,6 +235,9 @@ def check_conversion(dtype: str, device: Device) -> None:
     x = patterns.view(np_dtype)
     with np.errstate(all="ignore"):
         wide = x.astype(np.float32)
+        if not device.limits.subnormals:
+            wide[np.abs(wide) < smallest_normal("float32")] = 0.0
+            x = wide.astype(np_dtype)
         between = (wide + np.roll(wide, -1)) / 2
         between[~np.isfinite(between)] = 1.0
         rounded = between.astype(np_dtype)
@@ -226,19 +249,27 @@ def check_conversion(dtype: str, device: Device) -> None:
     expect_equal(z, rounded.view(np.uint16), f"float32 values between two of {dtype}, to nearest even, their bits")
 
 
+def _claimed(dtype: str) -> Capability:
+    return Capability(dtype, lambda device: dtype in device.limits.dtypes)
+
+
 for _dtype in DTYPES:
-    _claimed = Capability(_dtype, lambda device, d=_dtype: d in device.limits.dtypes)  # type: ignore[misc]
     ops.check(
-        f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed,
+        f"Every op of the table means in {_dtype} what NumPy means, on the values that hurt.", _claimed(_dtype),
         name=f"special values {_dtype}", bound={"f": BOUND, "c": PART_BOUND}.get(DTYPES[_dtype].kind, "exact"),
     )(partial(check_special, _dtype))  # fmt: skip
-    if DTYPES[_dtype].kind == "f":
-        ops.check(
-            f"Every op of the table is accurate in {_dtype} at {POINTS} points all over its range.", _claimed,
-            name=f"accuracy {_dtype}", bound=BOUND,
-        )(partial(check_accuracy, _dtype))  # fmt: skip
-    if DTYPES[_dtype].compute != _dtype:
-        ops.check(
-            f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed, TEXT,
-            name=f"conversions {_dtype}", bound="exact",
-        )(partial(check_conversion, _dtype))  # fmt: skip
+for _dtype in (name for name in DTYPES if DTYPES[name].kind == "f"):
+    ops.check(
+        f"Numbers of {_dtype} below the smallest normal one are numbers, not 0: for every op of the table.",
+        _claimed(_dtype), SUBNORMALS, name=f"subnormal numbers {_dtype}", bound=BOUND,
+    )(partial(check_subnormal, _dtype))  # fmt: skip
+for _dtype in (name for name in DTYPES if DTYPES[name].kind == "f"):
+    ops.check(
+        f"Every op of the table is accurate in {_dtype} at {POINTS} points all over its range.", _claimed(_dtype),
+        name=f"accuracy {_dtype}", bound=BOUND,
+    )(partial(check_accuracy, _dtype))  # fmt: skip
+for _dtype in (name for name in DTYPES if DTYPES[name].compute != name):
+    ops.check(
+        f"{_dtype} converts to float32 and back exactly, to nearest even.", _claimed(_dtype), TEXT,
+        name=f"conversions {_dtype}", bound="exact",
+    )(partial(check_conversion, _dtype))  # fmt: skip

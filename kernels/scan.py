@@ -18,6 +18,7 @@ from tilewright.kernels.emit import (
     bases,
     combiner,
     entry_name,
+    iterations,
     parameters,
     start,
     unravel,
@@ -26,7 +27,7 @@ from tilewright.kernels.emit import (
 )
 from tilewright.kernels.node import toposort
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, serial, thread_counts
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 
 BLOCK = 4096
 
@@ -41,7 +42,7 @@ class ScanRows:
     name = "scan"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "scan" or limits.language.name != C.name or _columnar(problem):
+        if problem.kind != "scan" or _columnar(problem) or (serial(limits) and not limits.language.is_c):
             return EMPTY
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
@@ -52,22 +53,30 @@ class ScanRows:
             "a tile and the threads' totals are more than a group's shared memory",
             lambda c: _shared_count(c) * width <= limits.shared_nbytes,
         )
-        return Space({"THREADS": thread_counts(limits), "PER_THREAD": (1, 2, 4, 8, 16), "ROWS": (1,)}, (fits,))
+        length = -(-problem.space[-1] // problem.parts)
+
+        def walked(c: Config) -> int:
+            threads, each = int(c["THREADS"]), int(c["PER_THREAD"])
+            turn = 4 + 2 * each * (iterations(problem) + 1) + threads.bit_length()
+            return -(-length // (threads * each)) * turn + problem.parts + 1
+
+        choices = {"THREADS": thread_counts(limits), "PER_THREAD": (1, 2, 4, 8, 16), "ROWS": (1,)}
+        return Space(choices, (fits, ends(limits, walked)))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             return {"THREADS": 1, "PER_THREAD": 1, "ROWS": rows if problem.space[-1] < BLOCK else 1}
         threads = next((t for t in thread_counts(limits) if t * 4 >= problem.space[-1]), thread_counts(limits)[-1])
-        return {"THREADS": min(threads, 256), "PER_THREAD": 4, "ROWS": 1}
+        return _allowed({"THREADS": min(threads, 256), "PER_THREAD": 4, "ROWS": 1}, self.space(problem, limits))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads, per_thread = int(config["THREADS"]), int(config["PER_THREAD"])
-        text = _ScanText(problem)
+        text = _ScanText(problem, language)
         walk = text.alone() if threads == 1 else text.together()
-        body = f"{text.macros()}KERNEL {{\n{text.shared() if threads > 1 else ''}{text.rows(walk, threads)}}}\n"
-        defines = (("THREADS", threads), ("PER_THREAD", per_thread), ("BLOCK", f"((i64){BLOCK})"), work(problem))
-        listed = parameters(problem, C, ("turn",))
+        body = text.macros() + language.kernel(text.rows(walk, threads), text.shared() if threads > 1 else "")
+        defines = (("THREADS", threads), ("PER_THREAD", per_thread), ("BLOCK", language.size(BLOCK)), work(problem))
+        listed = parameters(problem, language, ("turn",))
         return Source(entry_name("scan", problem), listed, body, defines, (threads, 1, 1), filename="scan.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -83,12 +92,7 @@ class ScanColumns:
     name = "scan_columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if (
-            problem.kind != "scan"
-            or limits.language.name != C.name
-            or len(problem.space) < 2
-            or not (_columnar(problem) or _short(problem, limits))
-        ):
+        if problem.kind != "scan" or len(problem.space) < 2 or not (_columnar(problem) or _short(problem, limits)):
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TILE": (16, 32, 64, 128, 256, 512, 1024, 2048)})
@@ -98,20 +102,27 @@ class ScanColumns:
         few = Rule(
             "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
         )
-        return Space({"THREADS": thread_counts(limits), "TILE": (32, 64, 128, 256, 512, 1024)}, (full, few))
+        length = -(-problem.space[-1] // problem.parts)
+
+        def walked(c: Config) -> int:
+            each = int(c["TILE"]) // int(c["THREADS"]) + 1
+            return (length + problem.parts + 1) * (each * iterations(problem) + 1)
+
+        choices = {"THREADS": thread_counts(limits), "TILE": (32, 64, 128, 256, 512, 1024)}
+        return Space(choices, (full, few, ends(limits, walked)))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
         threads = min(128, thread_counts(limits)[-1])
-        return {"THREADS": threads, "TILE": threads}
+        return _allowed({"THREADS": threads, "TILE": threads}, self.space(problem, limits))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads = int(config["THREADS"])
-        text = _ScanText(problem, column=len(problem.space) - 2)
-        body = f"{text.macros()}KERNEL {{\n{text.columns()}}}\n"
+        text = _ScanText(problem, language, column=len(problem.space) - 2)
+        body = text.macros() + language.kernel(text.columns())
         defines = (("TILE", int(config["TILE"])), ("THREADS", threads), work(problem))
-        listed = parameters(problem, C)
+        listed = parameters(problem, language)
         return Source(entry_name("scan_columns", problem), listed, body, defines, (threads, 1, 1), filename="scan.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
@@ -120,6 +131,11 @@ class ScanColumns:
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem)
+
+
+def _allowed(config: Config, space: Space) -> Config:
+    """The config where the rules allow it, else the first that they do."""
+    return config if space.refusal(config) is None else next(iter(space), config)
 
 
 def _rows(problem: Problem) -> int:
@@ -146,7 +162,7 @@ def _short(problem: Problem, limits: Limits) -> bool:
 _ALONE = """for (i64 block = begin; block < end; block += BLOCK) {{
 const i64 block_end = block + BLOCK < end ? block + BLOCK : end;
 {t} sum = {neutral};
-FOR_SCAN({i}, block, block_end, {name}_{t}, sum) {{
+FOR_SCAN({i}, block, block_end, {name}, sum) {{
 {{ {element}sum = {macro}(sum, {value}); }}
 SCANNED(sum)
 {{ {store} }}
@@ -155,88 +171,75 @@ carry = {macro}(carry, sum);
 }}
 """
 
-_TOGETHER = """for (i64 base = begin; base < end; base += THREADS * PER_THREAD) {{
-BARRIER();
-for (int k = 0; k < PER_THREAD; ++k) {{
-const i64 {i} = base + k * THREADS + LOCAL(0);
-{t} loaded = {neutral};
-if ({i} < end) {{
-{element}loaded = {value};
-}}
-tile[SPREAD(k * THREADS + LOCAL(0))] = loaded;
-}}
-BARRIER();
-{t} sum = {neutral};
-for (int k = 0; k < PER_THREAD; ++k) {{
-sum = {macro}(sum, tile[SPREAD(LOCAL(0) * PER_THREAD + k)]);
-tile[SPREAD(LOCAL(0) * PER_THREAD + k)] = sum;
-}}
-totals[LOCAL(0)] = sum;
-BARRIER();
-for (i64 step = 1; step < THREADS; step *= 2) {{
-{t} before = {neutral};
-if (LOCAL(0) >= step) before = totals[LOCAL(0) - step];
-BARRIER();
-if (LOCAL(0) >= step) totals[LOCAL(0)] = {macro}(before, totals[LOCAL(0)]);
-BARRIER();
-}}
-{t} ahead = carry;
-if (LOCAL(0) > 0) ahead = {macro}(carry, totals[LOCAL(0) - 1]);
-for (int k = 0; k < PER_THREAD; ++k)
-tile[SPREAD(LOCAL(0) * PER_THREAD + k)] = {macro}(ahead, tile[SPREAD(LOCAL(0) * PER_THREAD + k)]);
-carry = {macro}(carry, totals[THREADS - 1]);
-BARRIER();
-for (int k = 0; k < PER_THREAD; ++k) {{
-const i64 {i} = base + k * THREADS + LOCAL(0);
-if ({i} < end) {{
-{store}}}
-}}
-}}
-"""
-
 
 class _ScanText:
     """The text of a scan: `column` is the axis that a group's threads walk side by side, if they do."""
 
-    def __init__(self, problem: Problem, column: int | None = None) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, language: Language, column: int | None = None) -> None:
+        self.problem, self.say = problem, language
         self.rank = len(problem.space)
         self.last = self.rank - 1
         self.column = column
         self.node = problem.body[0]
-        self.t = C.type(self.node.dtype)
-        self.neutral = start(C, self.node.arg, self.node.dtype)
-        self.macro, self._definition = combiner(C, self.node.arg, self.node.dtype)
+        self.dtype = self.node.dtype
+        self.neutral = start(language, self.node.arg, self.dtype)
+        self.macro, self._definition = combiner(language, self.node.arg, self.dtype)
+        self.reduction = f"{self.node.arg}_{language.type(self.dtype)}"
         axes = {axis: f"i{axis}" for axis in range(self.rank)}
         inner = {axis: f"i{axis}" for axis in (column, self.last) if axis is not None}
-        self.writer = Writer(problem, C, axes, inner)
+        self.writer = Writer(problem, language, axes, inner)
 
     def macros(self) -> str:
-        declared = f"DECLARE_REDUCTION({self.node.arg}_{self.t}, {self.t}, {self.macro}, {self.neutral})\n"
-        return f"{self._definition}{declared}#define SPREAD(k) ((k) + (k) / 32)\n"
+        return self._definition + self.say.declare_reduction(self.reduction, self.dtype, self.macro, self.neutral)
 
     def shared(self) -> str:
-        count = "THREADS * PER_THREAD"
-        return f"SHARED({self.t}, tile, {count} + {count} / 32 + 1);\nSHARED({self.t}, totals, THREADS);\n"
+        tile = self.say.shared(self.dtype, "tile", "THREADS * PER_THREAD + THREADS * PER_THREAD / 32 + 1")
+        return tile + self.say.shared(self.dtype, "totals", "THREADS")
 
-    def _pieces(self, names: dict[int, str], result: str) -> dict[str, str]:
-        """What the templates are filled with; `names` holds what is known once a row, `result` is what is stored."""
+    def _pieces(self, names: dict[int, str]) -> tuple[str, str]:
+        """What declares the element that is scanned, and its name; `names` holds what is known once a row."""
         source = self.node.src[0]
         element = self.writer.statements([source], names)
-        return {
-            "t": self.t, "i": f"i{self.last}", "name": self.node.arg, "macro": self.macro, "neutral": self.neutral,
-            "element": element, "value": names[id(source)], "store": self.writer.store(0, result),
-        }  # fmt: skip
+        return element, names[id(source)]
 
     def alone(self) -> str:
         names: dict[int, str] = {}
         head = self._once(names)
-        return head + _ALONE.format(**self._pieces(names, f"{self.macro}(carry, sum)"))
+        element, value = self._pieces(names)
+        return head + _ALONE.format(
+            t=self.say.type(self.dtype), i=f"i{self.last}", name=self.reduction, macro=self.macro, element=element,
+            neutral=self.neutral, value=value, store=self.writer.store(0, f"{self.macro}(carry, sum)"),
+        )  # fmt: skip
 
     def together(self) -> str:
+        """A tile at a time: loaded by neighbours, scanned by each thread for itself, then moved by what lies ahead."""
+        say, dtype, neutral, macro, i = self.say, self.dtype, self.neutral, self.macro, f"i{self.last}"
         names: dict[int, str] = {}
         head = self._once(names)
-        return head + _TOGETHER.format(**self._pieces(names, "tile[SPREAD(k * THREADS + LOCAL(0))]"))
+        element, value = self._pieces(names)
+        wide, own = _spread("k * THREADS + LOCAL(0)"), _spread("LOCAL(0) * PER_THREAD + k")
+        place = say.let(**{i: "base + k * THREADS + LOCAL(0)"})
+        load = place + say.variable(dtype, "loaded", neutral)
+        load += f"if ({i} < end) {{\n{element}loaded = {value};\n}}\n{wide} = loaded;\n"
+        text = f"BARRIER();\n{say.loop('k', '0', 'PER_THREAD', load)}BARRIER();\n{say.variable(dtype, 'sum', neutral)}"
+        text += say.loop("k", "0", "PER_THREAD", f"sum = {macro}(sum, {own});\n{own} = sum;\n")
+        text += f"totals[LOCAL(0)] = sum;\nBARRIER();\n{self._totals()}{say.variable(dtype, 'ahead', 'carry')}"
+        text += f"if (LOCAL(0) > 0) {{\nahead = {macro}(carry, totals[LOCAL(0) - 1]);\n}}\n"
+        text += say.loop("k", "0", "PER_THREAD", f"{own} = {macro}(ahead, {own});\n")
+        text += f"carry = {macro}(carry, totals[THREADS - 1]);\nBARRIER();\n"
+        store = f"{place}if ({i} < end) {{\n{self.writer.store(0, wide)}}}\n"
+        text += say.loop("k", "0", "PER_THREAD", store)
+        return head + say.loop("base", "begin", "end", text, "THREADS * PER_THREAD")
+
+    def _totals(self) -> str:
+        """Each thread's total becomes that of all threads up to it."""
+        say = self.say
+        text = say.variable(self.dtype, "before", self.neutral)
+        text += "if (LOCAL(0) >= step) {\nbefore = totals[LOCAL(0) - step];\n}\nBARRIER();\n"
+        text += (
+            f"if (LOCAL(0) >= step) {{\ntotals[LOCAL(0)] = {self.macro}(before, totals[LOCAL(0)]);\n}}\nBARRIER();\n"
+        )
+        return say.variable(say.index, "step", "1") + f"while (step < THREADS) {{\n{text}step = step * 2;\n}}\n"
 
     def _once(self, names: dict[int, str]) -> str:
         """Declare what of the source does not vary along the row."""
@@ -247,41 +250,51 @@ class _ScanText:
         """The total of part `p`, a load of the input that holds one per row and part."""
         number = self.node.src[1].arg
         operand = self.problem.inputs[number]
-        return f"LOAD({DTYPES[operand.dtype].c}, in{number}, {self.writer.place(f'in{number}', operand)} + p)"
+        return self.say.load(operand.dtype, f"in{number}", f"{self.writer.place(f'in{number}', operand)} + p")
 
     def _bounds(self) -> str:
         """`begin` and `end` of the piece of the last axis that `item` stands for, and its `row`."""
-        n = f"n{self.last}"
+        n, say = f"n{self.last}", self.say
         if self.problem.parts == 1:
-            return f"const i64 row = item, begin = 0, end = {n};\n"
-        text = f"const i64 part = item % parts, row = item / parts, chunk = ({n} + parts - 1) / parts;\n"
-        return text + f"const i64 begin = part * chunk, end = begin + chunk < {n} ? begin + chunk : {n};\n"
+            return say.let(row="item", begin="0", end=n)
+        text = say.let(part="item % parts", row="item / parts", chunk=f"({n} + parts - 1) / parts")
+        return (
+            text + say.let(begin="part * chunk") + say.let(end=say.choose(f"begin + chunk < {n}", "begin + chunk", n))
+        )
 
     def rows(self, walk: str, threads: int) -> str:
-        split = self.problem.parts > 1
+        split, say = self.problem.parts > 1, self.say
         rows = " * ".join([f"n{axis}" for axis in range(self.last)] + (["parts"] if split else [])) or "1"
-        text = f"const i64 rows = {rows}, stop = (GROUP(0) + 1) * turn < rows ? (GROUP(0) + 1) * turn : rows;\n"
-        text += f"for (i64 item = GROUP(0) * turn; item < stop; ++item) {{\n{self._bounds()}"
-        text += unravel(C, "row", range(self.last)) + bases(self.problem, C, {a: f"i{a}" for a in range(self.last)})
-        text += f"{self.t} carry = {self.neutral};\n"
+        behind = "(GROUP(0) + 1) * turn"
+        text = say.let(rows=rows) + say.let(stop=say.choose(f"{behind} < rows", behind, "rows"))
+        each = self._bounds() + unravel(say, "row", range(self.last))
+        each += bases(self.problem, say, {a: f"i{a}" for a in range(self.last)})
+        each += say.variable(self.dtype, "carry", self.neutral)
         if split:
-            text += "for (i64 p = LOCAL(0); p < part; p += LOCAL_SIZE(0)) "
-            text += f"carry = {self.macro}(carry, {self._total()});\n"
-            text += f"GROUP_REDUCE({self.t}, {self.macro}, carry, totals);\n" if threads > 1 else ""
-        return f"{text}{walk}}}\n"
+            before = f"carry = {self.macro}(carry, {self._total()});\n"
+            each += say.loop("p", "LOCAL(0)", "part", before, "LOCAL_SIZE(0)")
+            each += say.group_reduce(self.dtype, self.macro, "carry", "totals") if threads > 1 else ""
+        return text + say.loop("item", "GROUP(0) * turn", "stop", each + walk)
 
     def columns(self) -> str:
         assert self.column is not None
-        column = self.column
-        slot = f"sums[(i{column} - first) / LOCAL_SIZE(0)]"
-        pieces = self._pieces({}, slot)
-        text = f"const i64 tiles = (n{column} + TILE - 1) / TILE, item = GROUP(0) / tiles;\n{self._bounds()}"
-        text += f"const i64 first = GROUP(0) % tiles * TILE, behind = first + TILE < n{column} ? first + TILE "
-        text += f": n{column};\n"
-        text += unravel(C, "row", range(column)) + bases(self.problem, C, {a: f"i{a}" for a in range(column)})
-        across = f"FOR_EACH(i{column}, first, behind)"
-        text += f"{self.t} sums[TILE / THREADS];\n{across} {slot} = {self.neutral};\n"
+        n, i, say = f"n{self.column}", f"i{self.column}", self.say
+        slot = f"sums[({i} - first) / LOCAL_SIZE(0)]"
+        element, value = self._pieces({})
+        text = say.let(tiles=f"({n} + TILE - 1) / TILE") + say.let(item="GROUP(0) / tiles") + self._bounds()
+        text += say.let(first="GROUP(0) % tiles * TILE")
+        text += say.let(behind=say.choose(f"first + TILE < {n}", "first + TILE", n))
+        text += unravel(say, "row", range(self.column))
+        text += bases(self.problem, say, {a: f"i{a}" for a in range(self.column)})
+        text += say.array(self.dtype, "sums", "TILE / THREADS")
+        text += say.each(i, "first", "behind", f"{slot} = {self.neutral};\n")
         if self.problem.parts > 1:
-            text += f"for (i64 p = 0; p < part; ++p)\n{across} {slot} = {self.macro}({slot}, {self._total()});\n"
-        text += f"for (i64 i{self.last} = begin; i{self.last} < end; ++i{self.last})\n{across} {{\n"
-        return text + "{element}{slot} = {macro}({slot}, {value});\n{store}}}\n".format(slot=slot, **pieces)
+            before = f"{slot} = {self.macro}({slot}, {self._total()});\n"
+            text += say.loop("p", "0", "part", say.each(i, "first", "behind", before))
+        step = f"{element}{slot} = {self.macro}({slot}, {value});\n{self.writer.store(0, slot)}"
+        return text + say.loop(f"i{self.last}", "begin", "end", say.each(i, "first", "behind", step))
+
+
+def _spread(k: str) -> str:
+    """Element k of the tile, with a gap after every 32 so that the threads of a group meet in no bank."""
+    return f"tile[({k}) + ({k}) / 32]"

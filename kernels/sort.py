@@ -89,7 +89,7 @@ class SortTiles:
     name = "sort_tiles"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "sort" or limits.language.name != C.name:
+        if problem.kind != "sort" or not limits.language.is_c:
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "TURN": (1, 16, 64, 256)})
@@ -176,7 +176,7 @@ class Select:
     name = "select"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        applies = problem.kind == "select" and serial(limits) and limits.language.name == C.name
+        applies = problem.kind == "select" and serial(limits) and limits.language.is_c
         return Space({"THREADS": (1,)}) if applies else EMPTY
 
     def default(self, problem: Problem, limits: Limits) -> Config:
@@ -253,7 +253,7 @@ class Merge:
     name = "merge"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind != "merge" or limits.language.name != C.name:
+        if problem.kind != "merge" or not limits.language.is_c:
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (1,), "SHARE": (256, 1024, 4096, 16384)})

@@ -30,7 +30,8 @@ class Turned:
     name = "turned"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        found = _turned(problem) if problem.kind == "map" and limits.threads_per_group == 1 else None
+        vectors = limits.threads_per_group == 1 and limits.language.name == C.name
+        found = _turned(problem) if problem.kind == "map" and vectors else None
         if found is None or min(problem.space[found[0]], problem.space[-1]) < 8:  # too narrow to be turned in vectors
             return EMPTY
         element = sum(DTYPES[problem.inputs[k].dtype].nbytes for k in found[1])

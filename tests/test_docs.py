@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
+
+from tilewright.backends.protocol import Limits
 
 PAGE = (Path(__file__).parent.parent / "docs" / "new-backend.md").read_text()
 MAIN = "from tilewright.tuner.command import main; main()"
@@ -54,3 +57,9 @@ def test_every_member_of_the_protocol_is_on_the_page() -> None:
     from tilewright.backends.vet import MEMBERS
 
     assert [name for name in MEMBERS if not re.search(rf"\| `?.*\b{name}\b.*\| required", PAGE)] == []
+
+
+def test_what_limits_may_say_is_on_the_page() -> None:
+    optional = [field.name for field in fields(Limits) if field.default is not MISSING]
+    (line,) = re.findall(r"\| `Limits`: (.*?) \| optional", PAGE)
+    assert sorted(re.findall(r"`(\w+)`", line)) == sorted(optional)

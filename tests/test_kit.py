@@ -21,6 +21,8 @@ CAUGHT = {
     "short_write": "round trips",
     "late_write": "reads and writes are copies",
     "read_shares": "reads and writes are copies",
+    "read_only": "reads and writes are copies",
+    "counts_items": "items of any size",
     "copy_ignores_source_offset": "copies with offsets",
     "copy_ignores_target_offset": "copies with offsets",
     "ranges_unchecked": "ranges are refused",
@@ -31,19 +33,25 @@ CAUGHT = {
     "dead_after_out_of_memory": "out of memory",
     "launch_lets_go": "no use after free",
     "narrow_addresses": "beyond 2 gib",
+    "narrow_offsets": "beyond 2 gib",
+    "read_does_not_wait": "order",
     "last_group_missing": "last elements",
     "third_axis_missing": "every group runs once",
     "one_launch_per_program": "bind twice",
     "values_stay": "arguments are replaced",
     "integers_cut": "values arrive whole",
+    "doubles_as_singles": "doubles arrive whole",
+    "program_unloaded": "launches outlive programs",
     "arguments_unchecked": "wrong arguments are refused",
     "capture_drops_last": "capture",
     "capture_keeps_arguments": "capture",
+    "capture_keeps_the_list": "capture",
     "cached_by_name": "programs of one name",
     "defines_ignored": "programs of one name",
     "log_lost": "compile errors",
     "compile_raises_another": "compile errors",
     "not_thread_safe": "two threads",
+    "one_file_for_all_builds": "two threads compile",
     "restless_fingerprint": "description",
     "time_is_zero": "positive",
     "one_time_for_all": "positive",
@@ -51,9 +59,11 @@ CAUGHT = {
     "time_in_milliseconds": "agrees with the wall clock",
     "time_without_running": "runs what it times",
     "vendor_ignores_offsets": "vendor matmul float32",
+    "vendor_ignores_strides": "vendor matmul float32",
     "fast_math": "special values float32",
     "max_forgets_nan": "special values float32",
     "claims_what_it_lacks": "special values float64",
+    "subnormals_flushed": "subnormal numbers float32",
     "float32_for_float64": "accuracy float64",
     "half_truncated": "conversions float16",
     "loop_one_too_far": "map float32",
@@ -63,6 +73,9 @@ CAUGHT = {
     "fingerprint_of_this_process": "fingerprint everywhere",
 }
 """Broken device -> the check that must name what is wrong with it."""
+
+GROUPED = {"barrier_does_nothing": "groups share", "fewer_threads_than_claimed": "whole groups"}
+"""The same for devices of groups, which are made of OpenCL's first."""
 
 OTHERS = ("zero bytes", "copies with offsets", "capture", "compile errors", "two threads", "map float32")
 ALSO = {
@@ -106,6 +119,26 @@ def test_a_broken_device_is_caught_and_named(name: str) -> None:
     others = [check for check in OTHERS if check != CAUGHT[name] and check not in ALSO.get(name, ())]
     blamed = {check: v.detail for check in others[:3] if (v := verdict(name, check)).status != PASS}
     assert blamed == {}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_broken_device_of_groups_is_caught_and_named(name: str) -> None:
+    if all(found.device is None for found in registry.discover_backend("opencl")):
+        pytest.skip("there is no OpenCL device: pip install 'tilewright[opencl]'")
+    from broken_groups import DEVICES
+
+    device = DEVICES[name]()
+    asked = [c for c in CHECKS if c.name in (GROUPED[name], "last elements", "capture")]
+    assert {v.name: v.status for v in (judge(c, device) for c in asked)} == {
+        GROUPED[name]: FAIL, "last elements": PASS, "capture": PASS
+    }  # fmt: skip
+
+
+def test_two_devices_that_take_each_others_programs_are_caught() -> None:
+    first = registry.get_device("siblings:0")
+    found = {c.name: judge(c, first) for c in CHECKS if c.name in ("last elements", "bind twice", "devices keep apart")}
+    assert [v.status for v in found.values()] == [PASS, PASS, FAIL]
+    assert "2 x on siblings:1" in found["devices keep apart"].detail
 
 
 def test_a_device_that_crashes_or_hangs_fails_that_check_alone() -> None:

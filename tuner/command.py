@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from tilewright.backends import registry
 from tilewright.backends.protocol import Found, TilewrightError
-from tilewright.backends.registry import discover
 from tilewright.tuner.command_certify import certify
 from tilewright.tuner.command_records import records
 from tilewright.tuner.command_report import report
 from tilewright.tuner.command_tune import tune
-from tilewright.tuner.measure import supervisor
+from tilewright.tuner.measure import LIMIT_SECONDS, supervisor
+from tilewright.tuner.process import Child, Died, Hung
+
+DISCOVERY_SECONDS = LIMIT_SECONDS["start"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,9 +35,9 @@ def devices() -> None:
     Exit status 0 if at least one device passes.
     """
     passed = 0
-    for found in discover():
+    for found in _discover():
         if found.device is None:
-            click.echo(f"{found.name:<10} {'FAIL ' if found.faulty else 'not usable:'} {_why(found)}")
+            _show_absent(found)
             continue
         trouble = supervisor(found.name).probe()
         passed += trouble is None
@@ -50,9 +54,34 @@ def devices() -> None:
         )
 
 
-def _why(found: Found) -> str:
+def _discover() -> Iterator[Found]:
+    """Every device. A plug-in is asked in a process of its own first, which its driver may end, or keep for ever."""
+    for backend, target in registry.backends().items():
+        how = "" if backend in registry.BUILT_IN else _fatal(backend)
+        yield from [registry.faulty(backend, how, backend, target)] if how else registry.discover_backend(backend)
+    yield from registry.clashes()
+
+
+def _fatal(backend: str) -> str:
+    """What asking for the backend's devices does to a process; "" where it lives on."""
+    try:
+        child = Child("tilewright.tuner.worker", backend)
+        child.receive(DISCOVERY_SECONDS)
+        child.close()
+    except Hung:
+        return f"looking for its devices does not end within {DISCOVERY_SECONDS:.0f} s"
+    except Died as death:
+        return f"looking for its devices ends the process: {death}"
+    return ""
+
+
+def _show_absent(found: Found) -> None:
     reason = found.reason.removeprefix(f"{found.name}: ")
-    return f"{reason}: {found.remedy}" if found.remedy else reason
+    if found.faulty:
+        click.echo(f"{found.name:<10} FAIL  {reason}")
+        click.echo(f"{'':<16} {found.remedy}")
+    else:
+        click.echo(f"{found.name:<10} not usable: {reason}" + (f": {found.remedy}" if found.remedy else ""))
 
 
 def _model(found: Found) -> str:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import json
 import math
-import queue
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from typing import IO, Any
+from typing import Any
 
 from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
 from tilewright.tuner import natives
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
+from tilewright.tuner.process import Child, Died, Hung
 
 LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
 """How long each stage of a request may take; a run's limit comes from what is known about its speed."""
@@ -56,15 +49,11 @@ class Supervisor:
 
     module = "tilewright.tuner.worker"
 
-    def __init__(
-        self, device: str, hang_seconds: float = HANG_SECONDS, leak_nbytes: int = LEAK_NBYTES
-    ) -> None:
+    def __init__(self, device: str, hang_seconds: float = HANG_SECONDS, leak_nbytes: int = LEAK_NBYTES) -> None:
         self.device, self.hang_seconds, self._leak_nbytes = device, hang_seconds, leak_nbytes
         self._about: Any = None  # the problem of the last request, and what the worker held after the first about it
         self._held = 0
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._stderr: IO[bytes] | None = None
+        self._child: Child | None = None
 
     def measure(
         self, problem: Problem, candidate: Candidate, seconds: float, best: float = math.inf,
@@ -135,16 +124,9 @@ class Supervisor:
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stdin is not None:
-                with suppress(BrokenPipeError):  # what was being written when it died
-                    self._process.stdin.close()
-            self._process = None
-        if self._stderr is not None:
-            self._stderr.close()
-            self._stderr = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
     def _unmeasurable(self, reason: str) -> Unmeasurable:
         return Unmeasurable(reason if reason.startswith(f"{self.device}: ") else f"{self.device}: {reason}")
@@ -158,24 +140,7 @@ class Supervisor:
                 "a worker process runs this script to find what it registers: put what measures under "
                 "`if __name__ == '__main__':`"
             )
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        command = [sys.executable, "-P", "-m", self.module, self.device]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, encoding="utf-8",
-            start_new_session=True,  # the terminal's Ctrl-C is for us alone
-        )  # fmt: skip
-        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._answers = answers
-        pipe = self._process.stdout
-        assert pipe is not None
-
-        def read() -> None:
-            with pipe:
-                for line in pipe:
-                    answers.put(line)
-            answers.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
+        self._child = Child(self.module, self.device)
         answer = self._wait("start", 0.0, math.inf)
         if not answer["ok"]:
             self.close()
@@ -183,7 +148,7 @@ class Supervisor:
 
     def _ask(self, request: dict[str, Any], run_seconds: float, patience: float = math.inf) -> dict[str, Any]:
         """The answer of a worker that others may have harmed: one that lost its device or leaks is not asked again."""
-        used = self._process is not None
+        used = self._child is not None
         answer = self._answer(request, run_seconds, patience)
         if used and answer.get("memory"):  # perhaps used up by candidates before: a fresh one is asked
             self.close()
@@ -199,13 +164,11 @@ class Supervisor:
         return answer
 
     def _answer(self, request: dict[str, Any], run_seconds: float, patience: float) -> dict[str, Any]:
-        if self._process is None:
-            self._start()
-        assert self._process is not None and self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it died between requests: the wait below finds that out and says why
-            self._process.stdin.write(json.dumps({**request, **natives.references()}) + "\n")
-            self._process.stdin.flush()
         try:
+            if self._child is None:
+                self._start()
+            assert self._child is not None
+            self._child.send({**request, **natives.references()})
             return self._wait("prepare", run_seconds, patience)
         except BaseException:  # Ctrl-C: the answer to come would be taken for that of the next request
             self.close()
@@ -214,37 +177,22 @@ class Supervisor:
     def _wait(self, stage: str, run_seconds: float, patience: float) -> dict[str, Any]:
         """The worker's answer, with the stage it reached; stands in for a worker that hangs or dies."""
         limits = {**LIMIT_SECONDS, "run": run_seconds, "build": min(LIMIT_SECONDS["build"], patience)}
+        assert self._child is not None
         while True:
             try:
-                line = self._answers.get(timeout=limits[stage])
-            except queue.Empty:
-                self.close()
+                answer = self._child.receive(limits[stage])
+            except Hung:
+                self._child = None
                 what = {"run": "did not end", "build": "did not compile"}.get(
                     stage, f"did not get past stage {stage!r}"
                 )
                 return {"ok": False, "stage": stage, "reason": f"hang: {what} within {limits[stage]:.0f} s"}
-            if line is None:
-                reason = self._obituary()
-                self.close()
-                return {"ok": False, "stage": stage, "reason": reason}
-            answer = json.loads(line)
+            except Died as death:
+                self._child = None
+                return {"ok": False, "stage": stage, "reason": str(death)}
             if "ok" in answer:
                 return {**answer, "stage": stage}
             stage = answer["stage"]
-
-    def _obituary(self) -> str:
-        """How the process ended, with the last line it wrote to stderr."""
-        assert self._process is not None and self._stderr is not None
-        code = self._process.wait()
-        if code < 0:
-            how = f"crash: {signal.Signals(-code).name}"
-            if -code == signal.SIGKILL:
-                how += " (out of memory?)"
-        else:
-            how = f"crash: the process ended with status {code}"
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f"{how}: {lines[-1][:200]}" if lines else how
 
 
 def _measured(row: dict[str, Any]) -> Measurement:

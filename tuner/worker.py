@@ -1,17 +1,13 @@
 """The worker process: `python -m tilewright.tuner.worker DEVICE`. One JSON line in, some out, until the input ends.
 
 It imports no more than NumPy, the device's backend and the kernels. Kernels, drivers and compilers may print what they
-like, hang or abort: answers go through a copy of stdout that nothing else knows, and the parent watches.
+like, hang or abort: the parent watches (see process.py).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import signal
 import sys
-import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +29,7 @@ from tilewright.tuner.check import WrongResult
 from tilewright.tuner.natives import adopt
 from tilewright.tuner.policy import Policy
 from tilewright.tuner.prepare import VENDOR, Candidate, kernels
+from tilewright.tuner.process import Parent
 from tilewright.tuner.raw_bench import bench_of, problem_of
 from tilewright.tuner.roof import measure_roof
 
@@ -128,38 +125,17 @@ def _resident() -> int:
         return 0
 
 
-def _requests() -> queue.SimpleQueue[str]:
-    """Lines of stdin. When it ends the parent is gone, and so are we, even if a kernel hangs in the main thread."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
-
-
 def main(name: str, kind: type[Worker] = Worker) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it decides what is kept
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def send(message: dict[str, Any]) -> None:
-        channel.write(json.dumps(message) + "\n")
-        channel.flush()
-
-    lines = _requests()
+    parent = Parent()
     try:
         device = get_device(name)
     except (TilewrightError, ValueError) as error:
-        send({"ok": False, "reason": str(error)})
+        parent.send({"ok": False, "reason": str(error)})
         return
-    worker = kind(device, send)
-    send({"ok": True})
+    worker = kind(device, parent.send)
+    parent.send({"ok": True})
     while True:
-        send({**worker.answer(json.loads(lines.get())), "resident": _resident()})
+        parent.send({**worker.answer(parent.receive()), "resident": _resident()})
 
 
 if __name__ == "__main__":

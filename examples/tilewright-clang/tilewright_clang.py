@@ -1,4 +1,4 @@
-"""The device "clang": kernels compiled by clang or zig cc and run on one thread. All that a backend needs, in one file.
+"""Devices "clang:0" and so on, one a compiler: clang, zig cc, TinyCC; on one thread. A whole backend, in one file.
 
 Kernels come as neutral C; the prelude in front, here the cpu's, says what KERNEL, LOAD, GROUP(0) and so on mean.
 """
@@ -23,19 +23,20 @@ from tilewright.backends import host
 from tilewright.backends import protocol as tw
 from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import PLAIN_C, C, Language
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-std=gnu11", "-w", "-fwrapv", "-fno-math-errno",
          "-ffp-contract=off", "-fno-sanitize=all", "-DVECTOR_MATH=0")  # fmt: skip
+# What each is called by; TinyCC knows no vectors, so that it gets the generated kernels only.
+COMPILERS = (("clang",), C), ((sys.executable, "-m", "ziglang", "cc"), C), (("tcc",), PLAIN_C)
 SIGNATURE = "static void {0}_group(const i64 group_0, const i64 group_1, const i64 group_2{1})"
 # Grid and arguments come as 8-byte slots: addresses as they are, numbers as the bits of their own type.
 CALLER = """
-void {entry}(const i64 *slots) {{
-{unpack}
+void {entry}(const i64 *slots) {{ {unpack}
     for (i64 group_2 = 0; group_2 < slots[2]; group_2++)
         for (i64 group_1 = 0; group_1 < slots[1]; group_1++) for (i64 group_0 = 0; group_0 < slots[0]; group_0++)
-            {entry}_group(group_0, group_1, group_2{names});
-}}
+            {entry}_group(group_0, group_1, group_2{names}); }}
 """
 
 
@@ -44,7 +45,7 @@ def c_text(source: tw.Source) -> str:
     unpack = ""
     for k, p in enumerate(source.parameters, start=3):
         pointer = "" if p.access == "value" else "*"
-        unpack += f"    {c_name(p.dtype)} {pointer}{p.name} = *({c_name(p.dtype)} {pointer}const *)(slots + {k});\n"
+        unpack += f"{c_name(p.dtype)} {pointer}{p.name} = *({c_name(p.dtype)} {pointer}const *)(slots + {k});\n"
     names = "".join(f", {p.name}" for p in source.parameters)
     caller = CALLER.format(entry=source.entry, unpack=unpack, names=names)
     return assemble(prelude("cpu"), source, SIGNATURE.format(source.entry, ", " + parameters(source)), caller)
@@ -81,10 +82,8 @@ class ClangProgram:
 class ClangDevice:
     """Everything runs at once on the caller's thread, so order comes for free and nothing is ever outstanding."""
 
-    name = "clang"
-
-    def __init__(self, command: tuple[str, ...], version: str) -> None:
-        self._command, self._folder = command, tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    def __init__(self, name: str, command: tuple[str, ...], language: Language, version: str) -> None:
+        self.name, self._command, self._folder = name, command, tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         # Each file has a name of its own: a loader takes an equal path for the library that it has already.
         self._files = (Path(self._folder.name) / f"{number}.so" for number in itertools.count())
         text = ("text", digest(prelude("cpu") + CALLER + SIGNATURE + " ".join(FLAGS)))
@@ -94,7 +93,7 @@ class ClangDevice:
         self.limits = tw.Limits(
             threads_per_group=1, shared_nbytes=1 << 18, registers=host.vector_registers() * vector // 4,
             compute_units=1, subgroup=1, vector_nbytes=vector, cache_nbytes=host.cache_nbytes(), memory_nbytes=memory,
-            allocation_nbytes=memory, dtypes=frozenset(DTYPES),
+            allocation_nbytes=memory, dtypes=frozenset(DTYPES), language=language,
         )  # fmt: skip
 
     def allocate(self, nbytes: int) -> tw.Buffer:
@@ -118,8 +117,7 @@ class ClangDevice:
         self.write(target, self.read(source, nbytes, source_offset), target_offset)
 
     def build(self, source: tw.Source) -> bytes:
-        target = next(self._files)
-        command = (*self._command, *FLAGS, "-x", "c", "-", "-o", str(target), "-lm")
+        command = (*self._command, *FLAGS, "-x", "c", "-", "-o", str(target := next(self._files)), "-lm")
         done = subprocess.run(command, input=c_text(source).encode(), capture_output=True)
         if done.returncode:
             raise tw.CompileError(f"{self._command[0]} refused a kernel:", done.stderr.decode(errors="replace"))
@@ -142,9 +140,11 @@ class ClangDevice:
 
 
 def discover() -> list[tw.Found]:
-    """The one device, with clang, or with zig's, which comes as a Python package."""
-    command = ("clang",) if shutil.which("clang") else (sys.executable, "-m", "ziglang", "cc")
-    found = subprocess.run((*command, "--version"), capture_output=True, text=True)
-    if found.returncode:
-        return [tw.Found("clang", None, "clang: neither clang nor zig was found", "pip install ziglang")]
-    return [tw.Found("clang", ClangDevice(command, found.stdout.partition("\n")[0]))]
+    """A device for every compiler that is here; zig's comes as a Python package."""
+    found: list[tw.Found] = []
+    for command, language in COMPILERS:
+        told = subprocess.run((*command, "-v"), capture_output=True, text=True) if shutil.which(command[0]) else None
+        if told is not None and told.returncode == 0:
+            name, version = f"clang:{len(found)}", (told.stdout + told.stderr).partition("\n")[0]
+            found.append(tw.Found(name, ClangDevice(name, command, language, version)))
+    return found or [tw.Found("clang", None, "clang: there is no clang, zig or tcc", "pip install ziglang")]

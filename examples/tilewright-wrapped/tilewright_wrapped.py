@@ -16,6 +16,16 @@ DASK_ON_HOST = ("pow int8", "pow int16", "pow int32", "pow int64", "cholesky")
 its cholesky gives the upper triangle, the standard's the lower."""
 
 
+WHOLE = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+JAX_ON_HOST = (*(f"{op} {dtype}" for op in ("floordiv", "pow") for dtype in WHOLE),
+               *(f"{op} {dtype}" for op in ("exp2", "sinh", "cosh") for dtype in ("float32", "float64")),
+               "log1p float64", "atanh float64", "div complex64", "div complex128", "abs complex64",
+               "abs complex128")  # fmt: skip
+"""What XLA's compiler for CPUs answers otherwise: quotients by 0, negative powers, functions that miss by hundreds of
+units in the last place, infinite complex numbers. It also takes subnormal numbers for 0, and there is no flag for that.
+"""
+
+
 def torch() -> list[Found]:
     """PyTorch on the CPU, eager; array-api-compat gives it the standard's names."""
     try:
@@ -47,4 +57,5 @@ def jax() -> list[Found]:
     def wait(x: Any) -> Any:
         return x.block_until_ready()
 
-    return [Found("jax", wrap(xp, name="jax", finish=wait, version=library.__version__))]
+    version = library.__version__
+    return [Found("jax", wrap(xp, name="jax", finish=wait, version=version, on_host=JAX_ON_HOST, subnormals=False))]

@@ -33,7 +33,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A registered backend "toy" whose module is empty as yet."""
     module = ModuleType("toy_backend")
     monkeypatch.setitem(sys.modules, "toy_backend", module)
-    monkeypatch.setattr(registry, "backends", lambda: {**registry._BUILT_IN, "toy": "toy_backend:discover"})
+    monkeypatch.setattr(registry, "backends", lambda: {**registry.BUILT_IN, "toy": "toy_backend:discover"})
     registry.backends.cache_clear = lambda: None  # type: ignore[attr-defined]
     return module
 
@@ -118,6 +118,12 @@ NONSENSE = {
     ),
     "a buffer larger than the memory": (
         lambda: Found("toy:0", toy(limits=replace(LIMITS, memory_nbytes=1 << 20))), "more than the 1048576 of memory",
+    ),
+    "more threads than there can be": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, threads_per_group=1 << 40))), "threads_per_group is 1099511",
+    ),
+    "a language that is a word": (
+        lambda: Found("toy:0", toy(limits=replace(LIMITS, language="wgsl"))), "language is 'wgsl', not a Language",  # type: ignore[arg-type]
     ),
     "dtypes that nobody knows": (
         lambda: Found("toy:0", toy(limits=replace(LIMITS, dtypes=frozenset({"float31"})))), "float31",

@@ -79,10 +79,10 @@ def test_a_lost_device_is_lost_for_one_candidate_only(supervised):
 def test_a_slow_leak_is_ended_with_its_worker(supervised):
     supervisor = supervised({"4096": "leak"}, leak_nbytes=100 << 20)
     assert supervisor.measure(double(), candidate(2048), 0.02).status == "ok"
-    worker = supervisor._process
+    worker = supervisor._child
     for _ in range(9):
         assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
-        if supervisor._process is not worker:
+        if supervisor._child is not worker:
             break
     else:
         raise AssertionError("the leaking worker lives on")

@@ -160,3 +160,25 @@ class launch_lets_go(Loads):
 class narrow_addresses(Broken):
     own_text = True
     text = changed(("STORE_u8(p, i, v) ((p)[i] = (v))", "STORE_u8(p, i, v) ((p)[(i) & 0x7fffffff] = (v))"))
+
+
+class narrow_offsets(Broken):
+    """Offsets are taken to the driver as 32 bits with a sign."""
+
+    def write(self, buffer, data, offset=0):
+        super().write(buffer, data, offset & 0x7FFFFFFF)
+
+
+class counts_items(Broken):
+    """What is written is taken for bytes, of which it has as many as items."""
+
+    def write(self, buffer, data, offset=0):
+        view = memoryview(data)
+        super().write(buffer, view.cast("B")[: len(view)] if view.nbytes else view, offset)
+
+
+class read_only(Broken):
+    """What is read cannot be written to."""
+
+    def read(self, buffer, nbytes, offset=0):
+        return bytes(super().read(buffer, nbytes, offset))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import ctypes
+import struct
+import threading
 import time
-from dataclasses import replace
+import weakref
 
 from broken_frame import Broken, Loads, program
 
@@ -103,24 +105,81 @@ class capture_keeps_arguments(Broken):
         return super().capture([CpuLaunch(x.program, tuple(x.slots[:3]), tuple(x._arguments)) for x in launches])
 
 
-class cached_by_name(Broken):
-    binaries = None
+class capture_keeps_the_list(Broken):
+    """What is replayed is what the caller's list holds by then."""
 
-    def build(self, source):
-        self.binaries = self.binaries or {}
-        if source.entry not in self.binaries:
-            self.binaries[source.entry] = super().build(source)
-        return self.binaries[source.entry]
+    def capture(self, launches):
+        return lambda: [launch() for launch in launches] and None
 
 
-class defines_ignored(Broken):
-    binaries = None
+class Unloaded(CpuProgram):
+    """Its code goes with the last reference to the program, which its launches do not hold."""
 
-    def build(self, source):
-        self.binaries = self.binaries or {}
-        if source.body not in self.binaries:
-            self.binaries[source.body] = super().build(source)
-        return self.binaries[source.body]
+    def bind(self, grid, *arguments):
+        super().bind(grid, *arguments)
+        return Orphan(self, grid, arguments)
+
+
+class Orphan(CpuLaunch):
+    __slots__ = ("alive",)
+
+    def __init__(self, program, grid, arguments):
+        super().__init__(program, grid, arguments)
+        self.alive, self.program = weakref.ref(program), None
+
+    def __call__(self):
+        if self.alive() is None:
+            raise LaunchError("the code is not there any more")
+        super().__call__()
+
+
+class program_unloaded(Loads):
+    program = Unloaded
+
+
+class Late(CpuLaunch):
+    """Runs on a thread of its own, some time later."""
+
+    __slots__ = ()
+
+    def __call__(self):
+        slots = (type(self.slots))(*self.slots)
+        held, PENDING[:] = list(self._arguments), [t for t in PENDING if t.is_alive()]
+
+        def work(before=tuple(PENDING)):
+            time.sleep(2e-3)
+            for thread in before:
+                thread.join()
+            self._run(ctypes.addressof(slots))
+            held.clear()
+
+        PENDING.append(threading.Thread(target=work))
+        PENDING[-1].start()
+
+
+PENDING = []
+
+
+class read_does_not_wait(Loads):
+    """Launches are in order among themselves; copies, writes and reads wait for none of them."""
+
+    program = program(Late)
+
+    def synchronize(self):
+        for thread in PENDING:
+            thread.join()
+
+
+class doubles_as_singles(Loads):
+    """A float64 among a launch's values is rounded to float32."""
+
+    class program(CpuProgram):
+        def bind(self, grid, *arguments):
+            made = super().bind(grid, *arguments)
+            for k, argument in enumerate(arguments):
+                if self.values[k] == "float64":
+                    made.set(k, struct.unpack("f", struct.pack("f", argument))[0])
+            return made
 
 
 class log_lost(Broken):
@@ -137,64 +196,6 @@ class compile_raises_another(Broken):
             return super().build(source)
         except CompileError as error:
             raise RuntimeError(error.log) from None
-
-
-PLACE = []
-
-
-class Racing(CpuLaunch):
-    """A program's arguments lie in one place until it runs: one who finds those of another loses its launch."""
-
-    __slots__ = ()
-    place = PLACE
-
-    def __call__(self):
-        mine = self.place[:] = list(self.slots)
-        for _ in range(20):
-            time.sleep(1e-3)
-            if self.place != mine:
-                return
-        super().__call__()
-
-
-class not_thread_safe(Loads):
-    program = program(Racing)
-
-
-TABLE = {}
-
-
-class binary_of_this_process(Broken):
-    """What is built is a number that only this process knows."""
-
-    table = TABLE
-
-    def build(self, source):
-        key = f"{id(self)}:{next(NUMBERS)}".encode()
-        self.table[key] = super().build(source)
-        return key
-
-    def load(self, binary, source):
-        return super().load(self.table.get(bytes(binary), b"not in this process"), source)
-
-
-NUMBERS = itertools.count()
-
-
-class fingerprint_of_this_process(Broken):
-    def __init__(self):
-        super().__init__()
-        self.fingerprint = replace(self.fingerprint, driver=f"started at {time.time_ns()}")
-
-
-class restless_fingerprint(Broken):
-    @property
-    def fingerprint(self):
-        return replace(self._fingerprint, driver=str(next(NUMBERS)))
-
-    @fingerprint.setter
-    def fingerprint(self, value):
-        self._fingerprint = value
 
 
 class time_is_zero(Broken):

@@ -25,6 +25,15 @@ class float32_for_float64(Broken):
     text = changed(("#define STORE_f64(p, i, v) ((p)[i] = (v))", "#define STORE_f64(p, i, v) ((p)[i] = (f32)(v))"))
 
 
+class subnormals_flushed(Broken):
+    """A float32 below the smallest normal number counts as 0 when it is read, as with a mode that GPUs have."""
+
+    own_text = True
+    text = changed(
+        ("#define LOAD_f32(p, i) ((p)[i])", "#define LOAD_f32(p, i) ((p)[i] * !(__builtin_fabsf((p)[i]) < 0x1p-126f))")
+    )
+
+
 class half_truncated(Broken):
     """A float16 is cut instead of rounded."""
 
@@ -66,6 +75,19 @@ class vendor_ignores_offsets(Broken):
     def vendor(self, call):
         flat = [replace(layout, offset=0) for layout in (*call.outputs, *call.inputs)]
         return super().vendor(replace(call, outputs=(flat[0],), inputs=(flat[1], flat[2])))
+
+
+class vendor_ignores_strides(Broken):
+    """Every matrix is taken to lie row by row, one behind the other."""
+
+    def vendor(self, call):
+        outputs, inputs = (tuple(map(dense, layouts)) for layouts in (call.outputs, call.inputs))
+        return super().vendor(replace(call, outputs=outputs, inputs=inputs))
+
+
+def dense(layout):
+    _, rows, columns = layout.shape
+    return replace(layout, strides=(rows * columns * (layout.strides[0] > 0), columns, 1))
 
 
 class crashes(Broken):
