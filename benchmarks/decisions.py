@@ -28,7 +28,8 @@ Array = np.ndarray[Any, Any]
 HERE = Path(__file__).parent / "results" / "2026-11-23-spread.json"
 CANDIDATES = 24  # the best of a case take part; no other has a chance
 ALONE = 20  # runs of each candidate before the finals, and of each for the plain rule
-COLLECTED = ("sum rows 2048x2048", "softmax 2048x1024", "matmul 128")
+COLLECTED = ("sum rows 2048x2048", "softmax 2048x1024", "layer norm 2048x1024", "transpose 2048x2048", "matmul 128",
+             "matmul 512")  # fmt: skip
 SUBSETS = (1.0, 0.1, 0.02)  # of a space's configs: the fewer, the farther the best two are apart
 SOURCE = "--data DIR: spaces with repeated times, .npz with X, time (ms) and times (ms, configs x repeats)"
 
