@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", metavar="WORD", help="only operations with this in their name")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each search at an unseen size")
-    parser.add_argument("--json", type=Path, help="also write the results to this file, which may hold other operations'")
+    parser.add_argument("--json", type=Path, help="also write the results there; other operations' stay")
     parser.add_argument("--note", default="", help="kept in the file: what else the machine was doing")
     arguments = parser.parse_args()
     if not any(arguments.only in name for name in TUNED):

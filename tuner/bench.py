@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.check import Reference, make_inputs, poison
-from tilewright.tuner.decide import HOPELESS, Timing, levelled, lost, narrow, race, summary
+from tilewright.tuner.decide import HOPELESS, LONG, TURNS, Timing, batch, levelled, lost, narrow, race, summary
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Bound, Candidate, prepare
 from tilewright.tuner.timing import Stopwatch
@@ -113,7 +113,7 @@ class Bench:
         for bound in bounds:
             cost = self._watch.times(bound.launches, 1)[0]
             # The first run after another candidate finds the caches full of that one: dropped where it costs little.
-            batches.append(1 if cost > 0.02 else 1 + min(20, max(1, int(2e-3 / max(cost, 1e-7)))))
+            batches.append(batch(cost) + (cost <= LONG))
         start = perf_counter()
 
         def run(k: int) -> float:
@@ -122,7 +122,7 @@ class Bench:
 
         def more(turn: int) -> bool:
             patience = seconds if turn >= 5 else 3 * seconds if turn >= 3 else 10 * seconds if turn else math.inf
-            return turn < min(200, self.policy.repeats) and perf_counter() - start <= patience
+            return turn < min(TURNS, self.policy.repeats) and perf_counter() - start <= patience
 
         rows = race(run, len(bounds), more)
         return [

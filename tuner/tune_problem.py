@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
 from tilewright.tuner.choose import forget
-from tilewright.tuner.decide import beats, finalists, surprising
+from tilewright.tuner.decide import beats, finalists, finals_seconds, surprising
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
@@ -31,7 +31,6 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 FOREVER = 1e9  # seconds; a record cannot say infinity
 OVERRUN = 5.0  # seconds by which a build may exceed the budget; one that takes longer has failed
 AGAIN_SECONDS = 2.0  # for a new look at the best few, once their device's software has changed
-FINALS_SECONDS = 1.0  # for each in the finals, at most; they end earlier where nothing is in doubt
 
 
 class Measurer(Protocol):
@@ -222,7 +221,7 @@ class Search:
         fastest = min(r.seconds for r in able)
         self._tell("finals")
         left = max(self._left(), 0.05)
-        seconds = min(left / 2, FINALS_SECONDS * len(few))
+        seconds = min(left / 2, finals_seconds(fastest) * len(few))
         patience = max(left, 1.0) + OVERRUN
         taken = self.measurer.compare(self.problem, few, seconds, fastest, patience, self.policy)
         session = new_session()
