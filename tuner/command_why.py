@@ -92,7 +92,7 @@ def _said(near: Record, store: Store) -> str:
     advantage = store.advantage(near)
     if not advantage:
         return f"{near.name} won there, the vendor was not in the race"
-    return f"{near.name} beat the vendor {advantage:.2f}x there; {MARGIN:.2f}x is asked for"
+    return f"{near.name} surely beat the vendor {advantage:.2f}x there; {MARGIN:.2f}x is asked for"
 
 
 def _graded(problem: Problem, device: Device, store: Store, past: Past) -> Iterator[str]:

@@ -148,7 +148,7 @@ class Store:
             return {k: r for index in self._all() for k, r in index.failures(problem, fingerprint).items()}
 
     def advantage(self, best: Record) -> float:
-        """How many times slower than `best` the vendor was, measured alike; 0 where that is not known."""
+        """How many times slower than `best` the vendor surely was, measured alike; 0 where that is not known."""
         with self._mutex:
             return max(index.advantage(best) for index in self._all())
 

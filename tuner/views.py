@@ -57,13 +57,16 @@ class Index:
         return {(r.name, r.text): r for r in rows if r.status == "failed"}
 
     def advantage(self, best: Record) -> float:
-        """How many times slower than `best` the vendor was, measured alike; 0 where that is not known."""
+        """How many times slower than `best` the vendor surely was, measured alike; 0 where that is not known.
+
+        From the ends of the two intervals that face each other: noise must not speak for a size never measured.
+        """
         rows = self._trials.get((best.problem, best.fingerprint), ())
         times = [
-            r.seconds for r in rows
+            r.low for r in rows
             if r.kernel == VENDOR and r.status == "ok" and (r.session, r.policy) == (best.session, best.policy)
         ]  # fmt: skip
-        return times[-1] / best.seconds if times else 0.0
+        return times[-1] / best.high if times else 0.0
 
     def near(self, problem: Problem, fingerprint: Fingerprint, reach: float) -> list[tuple[float, str]]:
         """Distance and key of each problem of the same family at other sizes."""

@@ -99,9 +99,9 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
     device, problem = FakeDevice(vendor=True), matmul(96)
     kernel, config = valid(problem, device)
 
-    def race(n, own, vendor, session):
-        store.append(trial(matmul(n), kernel, config, own, stage="final", session=session))
-        store.append(trial(matmul(n), "vendor", {}, vendor, stage="final", session=session))
+    def race(n, own, vendor, session, spread=0.0):
+        store.append(trial(matmul(n), kernel, config, own, stage="final", session=session, spread=spread))
+        store.append(trial(matmul(n), "vendor", {}, vendor, stage="final", session=session, spread=spread))
 
     race(64, 1.0e-3, 1.03e-3, "a")
     assert choose(problem, device).origin == "vendor"
@@ -109,6 +109,8 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
     closer, farther = matmul(120), matmul(80)
     assert choose(closer, device).origin == "nearest" and choose(closer, device).candidate.config == config
     assert choose(farther, device).origin == "vendor"  # what is closest says that the vendor is as good
+    race(2048, 1.0e-3, 1.50e-3, "c", spread=1.2e-4)
+    assert choose(matmul(2000), device).origin == "vendor"  # beaten, but perhaps by less than the margin
 
 
 def test_why_names_what_changed(store, cpu, monkeypatch):  # noqa: F811
