@@ -72,7 +72,7 @@ def _chosen(problem: Problem, device: Device, store: Store, past: Past) -> Itera
     best = store.best(problem.key, device.fingerprint)
     if choice.origin == "record" and best is not None:
         interval = f"95 % within {duration(best.low)} and {duration(best.high)}, {best.rounds} runs"
-        said = f"{duration(best.seconds)} ({interval}; {best.policy}; {_day(best.when)})"
+        said = f"{duration(best.seconds)} ({interval}; {best.policy}; results: {best.numerics}; {_day(best.when)})"
         then = "" if past.text(choice.candidate) == best.text else ", before the kernel's text was rewritten"
         yield f"since it was measured here{then}: {said}"
         return

@@ -1,7 +1,8 @@
 """The decisions that noise must not make: how sure a time is, who is out, who wins. Pure, so that it can be simulated.
 
-Times are summed up by their median and its 95 % interval. What lies within the interval of a difference, or within
-LEVEL of one another, is a tie; ties are broken in one canonical order, so that whoever measures again picks the same.
+Times are summed up by their median and its 95 % interval. Vendor and default tie with what is not faster by more than
+the interval of the difference, others where that surely costs no more than TIE; ties are broken in one canonical order,
+so that whoever measures again picks the same.
 """
 
 from __future__ import annotations

@@ -215,10 +215,13 @@ def _table(chapter: Chapter) -> str:
         rows += (
             f"<tr><td>{escape(s.title)}<td class=n>{time}<td class=n>"
             f"{_of_roof(chapter, s).removesuffix(' of the roof')}<td class=n>{counts}<td>"
-            f"{escape(_STOPS.get(s.stopped, 'not ended'))}<td><code>{escape(winner)}</code></tr>"
+            f"{escape(_STOPS.get(s.stopped, 'not ended'))}<td><code>{escape(winner)}</code>"
+            f"<td>{s.best.numerics if s.best else ''}</tr>"
         )
     heads = "<th>problem<th class=n>time<th class=n>of roof<th class=n>trials<th>why the search stopped<th>winner"
-    return f"<h3>Winners</h3><div class=wide><table><thead><tr>{heads}</tr></thead>{rows}</table></div>"
+    table = f"<table><thead><tr>{heads}<th>results</tr></thead>{rows}</table>"
+    told = "Results: bitwise equal to the reference, so many units in the last place from it, or within a tolerance."
+    return f"<h3>Winners</h3><p class=dim>{told}</p><div class=wide>{table}</div>"
 
 
 def _short(text: str, length: int) -> str:

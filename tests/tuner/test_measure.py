@@ -111,6 +111,16 @@ def test_a_compiler_that_takes_too_long_is_ended(supervised):
     assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
 
 
+def test_several_are_compiled_at_once_and_what_goes_wrong_is_told_later(supervised):
+    few = [candidate(2048), candidate(4096), candidate(8192)]
+    supervisor = supervised({2048: "slow build", 4096: "compile"})
+    start = monotonic()
+    assert supervisor.ahead(double(), few[1:], 1.0)
+    assert not supervisor.ahead(double(), few, 0.5) and monotonic() - start < 20
+    reasons = [supervisor.measure(double(), c, 0.05, patience=0.5).reason for c in few]
+    assert [r.partition(":")[0] for r in reasons] == ["hang", "does not compile", ""]
+
+
 def test_what_a_kernel_prints_is_no_answer(supervised):
     supervisor = supervised({"2048": "print"})
     measured = supervisor.measure(double(), candidate(2048), 0.02)
