@@ -147,10 +147,10 @@ class Store:
         with self._mutex:
             return {k: r for index in self._all() for k, r in index.failures(problem, fingerprint).items()}
 
-    def advantage(self, best: Record) -> float:
-        """How many times slower than `best` the vendor surely was, measured alike; 0 where that is not known."""
+    def advantage(self, best: Record, vendor: bool) -> float:
+        """How many times slower than `best` the vendor, or the default, surely was, measured alike; 0 if not known."""
         with self._mutex:
-            return max(index.advantage(best) for index in self._all())
+            return max(index.advantage(best, vendor) for index in self._all())
 
     def nearest(self, problem: Problem, fingerprint: Fingerprint, reach: float = 3.0) -> list[Record]:
         """Best trials of the same family at other sizes, closest log2 sizes first, each axis within 2**reach."""

@@ -18,7 +18,7 @@ from tilewright.kernels import KERNELS
 from tilewright.tuner import choose
 from tilewright.tuner.command_why import why_record
 from tilewright.tuner.policy import DEFAULT, Policy
-from tilewright.tuner.prepare import Candidate, text_hash
+from tilewright.tuner.prepare import Candidate, default_candidate, text_hash
 from tilewright.tuner.records import Record
 from tilewright.tuner.reuse import reuse
 from tilewright.tuner.store import Store
@@ -111,6 +111,22 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
     assert choose(farther, device).origin == "vendor"  # what is closest says that the vendor is as good
     race(2048, 1.0e-3, 1.50e-3, "c", spread=1.2e-4)
     assert choose(matmul(2000), device).origin == "vendor"  # beaten, but perhaps by less than the margin
+
+
+def test_without_a_vendor_the_default_is_what_the_nearest_must_have_beaten(store):  # noqa: F811
+    device, problem = FakeDevice(), double(1 << 20)
+    own, base = {"TILE": 4096, "FLAT": 0, "THREADS": 1}, default_candidate(problem, device.limits)
+    assert base.config != own
+
+    def race(n, seconds, others, session):
+        store.append(trial(double(n), "map", own, seconds, stage="final", session=session))
+        default = {"stage": "final", "session": session, "default": True}
+        store.append(trial(double(n), "map", base.config, others, **default))
+
+    race(1 << 19, 1.00e-3, 1.04e-3, "a")
+    assert choose(problem, device).origin == "default"
+    race(3 << 19, 1.00e-3, 1.20e-3, "b")
+    assert choose(double(5 << 18), device).candidate.config == own
 
 
 def test_why_names_what_changed(store, cpu, monkeypatch):  # noqa: F811
