@@ -20,15 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tilewright.tuner.decide import finalists, levelled, pick, race, summary
-from tilewright.tuner.tune_problem import FINALS_SECONDS
+from tilewright.tuner.decide import LONG, TURNS, batch, finalists, finals_seconds, levelled, pick, race, summary
 
 Array = np.ndarray[Any, Any]
 
-HERE = Path(__file__).parent / "results" / "2026-11-23-spread.json"
+HERE = Path(__file__).parent / "results" / "2026-11-27-spread.json"
 CANDIDATES = 24  # the best of a case take part; no other has a chance
 ALONE = 20  # runs of each candidate before the finals, and of each for the plain rule
-COLLECTED = ("sum rows 2048x2048", "softmax 2048x1024", "matmul 128")
+COLLECTED = ("sum rows 2048x2048", "softmax 2048x1024", "layer norm 2048x1024", "transpose 2048x2048", "matmul 128",
+             "matmul 512")  # fmt: skip
 SUBSETS = (1.0, 0.1, 0.02)  # of a space's configs: the fewer, the farther the best two are apart
 SOURCE = "--data DIR: spaces with repeated times, .npz with X, time (ms) and times (ms, configs x repeats)"
 
@@ -71,20 +71,38 @@ class Alone:
 
 
 def ours(case: Case, rng: np.random.Generator) -> int:
-    """The pick of the tuner's rules: all alone, a few in turns, ties in order."""
+    """The pick of the tuner's rules: all alone, a few in turns while there is time, ties in order."""
     timings = [summary(rng.choice(row, ALONE).tolist()) for row in case.times]
     alone = [Alone(t.seconds, t.low, t.high, {"K": k}) for k, t in enumerate(timings)]
     few = [c.config["K"] for c in finalists(alone)]
-    cost = min(case.truth)
-    batch = 1 if cost > 0.02 else min(20, max(1, int(2e-3 / cost)))
-    turns = int(min(200, max(5, FINALS_SECONDS / (batch * cost))))
-    draws = [np.median(rng.choice(case.times[k], (turns, batch)), axis=1) for k in few]
-    at = [iter(row.tolist()) for row in draws]
-    rows = race(lambda k: next(at[k]), len(few), lambda turn: turn < turns)
+    spent, draws = 0.0, [_Draws(case.times[k], rng) for k in few]
+    seconds = finals_seconds(min(c.seconds for c in alone)) * len(few)
+
+    def run(k: int) -> float:
+        nonlocal spent
+        spent += draws[k].cost
+        return draws[k].next()
+
+    rows = race(run, len(few), lambda turn: turn < TURNS and (turn < 5 or spent < seconds))
     final = [Alone(t.seconds, t.low, t.high, {"K": k}) for k, t in zip(few, levelled(rows), strict=True)]
     chosen = pick(final)
     assert chosen is not None
     return int(chosen.config["K"])
+
+
+class _Draws:
+    """Times of one finalist, drawn as `bench.compare` takes them: medians of batches. `cost`: seconds of each."""
+
+    def __init__(self, times: Array, rng: np.random.Generator) -> None:
+        usual = float(np.median(times))
+        self._times, self._rng, self._size = times, rng, batch(usual)
+        self.cost = usual * (self._size + (usual <= LONG))
+        self._left: list[float] = []
+
+    def next(self) -> float:
+        if not self._left:
+            self._left = np.median(self._rng.choice(self._times, (50, self._size)), axis=1).tolist()
+        return self._left.pop()
 
 
 def plain(case: Case, rng: np.random.Generator) -> int:

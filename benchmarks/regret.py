@@ -1,6 +1,6 @@
 """What it costs to take the nearest size's record instead of tuning a size that was never measured.
 
-python -m benchmarks.regret [--device D] [--seconds S] [--json FILE]
+python -m benchmarks.regret [--device D] [--only OPERATION] [--seconds S] [--json FILE]
 
 A few sizes of each operation are tuned; at others the tuner's own rule chooses (the nearest record where it beat the
 vendor by a margin, else the vendor, else the default). Those are then tuned as well, and the choice is compared with
@@ -59,14 +59,17 @@ class Regret:
     best: float
     default: float
     value: float
+    candidate: str = ""  # what the rule chose
+    winner: str = ""
 
 
-def sweep(device: Device, seconds: float) -> list[Regret]:
+def sweep(device: Device, seconds: float, only: str = "") -> list[Regret]:
     """Tune the few, choose at the others, tune those, compare. Choices are made before anything is known there."""
-    for name, sizes in TUNED.items():
-        for size in sizes:
+    names = [name for name in TUNED if only in name]
+    for name in names:
+        for size in TUNED[name]:
             tune(sized(name, size, device.limits), device, budget=2 * seconds)
-    cases = [(name, size, sized(name, size, device.limits)) for name, sizes in UNSEEN.items() for size in sizes]
+    cases = [(name, size, sized(name, size, device.limits)) for name in names for size in UNSEEN[name]]
     choices = [choose(problem, device) for _, _, problem in cases]
     return [
         _regret(name, size, problem, choice, device, seconds)
@@ -87,7 +90,8 @@ def _regret(name: str, size: Size, problem: Problem, choice: Choice, device: Dev
     tie = best is chosen or chosen.low <= own.high
     value = 0.0 if tie else max(chosen.seconds / own.seconds - 1, 0.0)
     default = rows[past.default.name].seconds
-    return Regret(name, size, choice.origin, chosen.seconds, own.seconds, default, value)
+    names = choice.candidate.name, winner.name
+    return Regret(name, size, choice.origin, chosen.seconds, own.seconds, default, value, *names)
 
 
 def summed(rows: list[Regret]) -> dict[str, Any]:
@@ -110,36 +114,50 @@ def show(console: Console, rows: list[Regret]) -> None:
         times = (f"{1e6 * row.chosen:.1f} µs", f"{1e6 * row.best:.1f} µs", f"{100 * row.value:.1f} %")
         table.add_row(row.name, "x".join(map(str, row.size)), row.origin, *times)
     console.print(table)
-    for name in [*UNSEEN, ""]:
-        some = [row for row in rows if name in ("", row.name)]
-        said = summed(some)
+    for name in [*dict.fromkeys(row.name for row in rows), ""]:
+        said = summed([row for row in rows if name in ("", row.name)])
         console.print(
             f"{name or 'all'}: median {100 * said['median']:.1f} %, worst {100 * said['worst']:.1f} % "
             f"(defaults {100 * said['default_median']:.1f} %, {100 * said['default_worst']:.1f} %)"
         )
 
 
+def save(path: Path, facts: dict[str, Any], rows: list[Regret]) -> None:
+    """Write `rows` to `path`, beside what it holds of other operations on the same machine."""
+    sizes = [asdict(row) for row in rows]
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["machine"] == facts["machine"]:
+            measured = {row.name for row in rows}
+            sizes = [size for size in before["sizes"] if size["name"] not in measured] + sizes
+    every = [Regret(**size) for size in sizes]
+    names = [*dict.fromkeys(row.name for row in every), ""]
+    summary = {name or "all": summed([row for row in every if name in ("", row.name)]) for name in names}
+    path.write_text(json.dumps({**facts, "summary": summary, "sizes": sizes}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", metavar="WORD", help="only operations with this in their name")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each search at an unseen size")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--json", type=Path, help="also write the results there; other operations' stay")
     parser.add_argument("--note", default="", help="kept in the file: what else the machine was doing")
     arguments = parser.parse_args()
+    if not any(arguments.only in name for name in TUNED):
+        parser.error(f"no operation has {arguments.only!r} in its name; there are {', '.join(TUNED)}")
     with tempfile.TemporaryDirectory(prefix="tilewright-regret-") as folder:
         os.environ["TILEWRIGHT_CACHE"] = folder  # before the store is first asked for
         device = get_device(arguments.device)
-        rows = sweep(device, arguments.seconds)
+        rows = sweep(device, arguments.seconds, arguments.only)
         supervisor(device.name).close()
     show(Console(highlight=False), rows)
     if arguments.json is not None:
-        names = [*UNSEEN, ""]
-        summary = {name or "all": summed([row for row in rows if name in ("", row.name)]) for name in names}
-        data = {
-            "machine": asdict(device.fingerprint), "device": arguments.device, "seconds": arguments.seconds,
-            "note": arguments.note, "summary": summary, "sizes": [asdict(row) for row in rows],
+        facts = {
+            "machine": json.loads(json.dumps(asdict(device.fingerprint))), "device": arguments.device,
+            "seconds": arguments.seconds, "note": arguments.note,
         }  # fmt: skip
-        arguments.json.write_text(json.dumps(data, indent=1) + "\n")
+        save(arguments.json, facts, rows)
 
 
 if __name__ == "__main__":

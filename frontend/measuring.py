@@ -14,16 +14,18 @@ __all__ = ["tune", "tuning"]
 
 def tune(
     function: Callable[..., Any], /, *arguments: Any, budget: float | None = 30.0, effort: str = "full",
-    policy: Policy | None = None, variants: int | None = None, **keywords: Any,
+    policy: Policy | None = None, variants: int | None = None, numerics: str | None = None, **keywords: Any,
 ) -> Any:  # fmt: skip
     """Call `function`, then tune what it launched, the heaviest first, within `budget` seconds; returns its result.
 
     What is learnt holds from then on, here and in later processes. `effort` is "instant", "quick", "full" or
     "exhaustive". `policy` says how times are taken (`tilewright.tuner.Policy`: warm or cold caches, eager or replayed
-    launches). With `variants`, an operation at several sizes keeps no more kernels than that for all of them. Raises
-    ValueError for a bad budget, effort or number of variants before calling, and whatever the function raises.
+    launches). `numerics` restricts what may win: "bitwise" equal to the reference, within "4 ulp" of it, or, as without
+    it, within a "tolerance". With `variants`, an operation at several sizes keeps no more kernels than that for all of
+    them. Raises ValueError for a bad budget, effort, numerics or number of variants before calling, and whatever the
+    function raises.
     """
-    with tuning(budget=budget, effort=effort, policy=policy or Policy(), variants=variants):
+    with tuning(budget=budget, effort=effort, policy=policy or Policy(), variants=variants, numerics=numerics):
         result = function(*arguments, **keywords)
         eval(*_arrays(result))
     return result

@@ -30,6 +30,7 @@ def tune_kernel(
     rules: Sequence[Any] = (), grid: Extents = (1,), group: Extents = (1,), outputs: Sequence[int] | None = None,
     updates: Sequence[int] = (), device: str | None = None, reference: Any = None, tolerance: float | None = None,
     budget: float | None = 30.0, effort: str = "full", progress: Callable[[Status], None] | None = None,
+    numerics: str = "tolerance",
 ) -> TunedKernel:  # fmt: skip
     """Find the config for which your own kernel is fastest, and return it ready to be called.
 
@@ -48,7 +49,7 @@ def tune_kernel(
     Every config runs in a process of its own and is checked on poisoned outputs against `reference`: a function of the
     arguments that returns what the kernel writes (or writes it into its arguments), or those arrays. Floats may be off
     by `tolerance` of their size, by default 7e-5 for float32 and 4e-10 for float64. Without a reference the default
-    config, the first valid one, says what is right.
+    config, the first valid one, says what is right. `numerics` asks for more: "bitwise" equal to that, or "4 ulp" away.
 
     Everything measured is kept, failures too, and holds for the same text, choices and data: give random data a seed.
     `budget` is in seconds; `effort` as for `tune`. Raises ValueError for arguments that make no sense (a rule that
@@ -57,6 +58,7 @@ def tune_kernel(
     tuned = tune_raw(
         source, entry, arguments, choices, rules=rules, grid=grid, group=group, outputs=outputs, updates=updates,
         device=device, reference=reference, tolerance=tolerance, effort=effort, budget=budget, progress=progress,
+        numerics=numerics,
     )  # fmt: skip
     return TunedKernel(tuned)
 

@@ -13,7 +13,8 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.oracle import reference
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.check import Reference, make_inputs, poison
-from tilewright.tuner.decide import HOPELESS, Timing, levelled, lost, narrow, race, summary
+from tilewright.tuner.decide import HOPELESS, LONG, TURNS, Timing, batch, levelled, lost, narrow, race, summary
+from tilewright.tuner.numerics import Deviation, worst
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Bound, Candidate, prepare
 from tilewright.tuner.timing import Stopwatch
@@ -21,10 +22,11 @@ from tilewright.tuner.timing import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A timing, the checked error as a share of the bound, and bytes of memory beside the operands."""
+    """A timing, the checked error as a share of the bound and in ulp, and bytes of memory beside the operands."""
 
     timing: Timing
     error: float
+    ulp: float
     workspace: int
 
 
@@ -39,7 +41,7 @@ class Bench:
     ) -> None:
         self.problem, self.device, self.policy, self._stage = problem, device, policy, stage
         self._watch = Stopwatch(device, policy)
-        self._checked: dict[str, float] = {}
+        self._checked: dict[str, Deviation] = {}
         self._bound: dict[str, Bound] = {}
         self._allocate()
 
@@ -72,16 +74,20 @@ class Bench:
         self.device.synchronize()
         self._stage("check")
         results = [self.device.read(b, len(p)) for b, p in zip(self._outputs, self._poison, strict=True)]
-        self._checked[name] = max(self._reference.verify(k, data) for k, data in enumerate(results))
+        self._checked[name] = worst(self._reference.verify(k, data) for k, data in enumerate(results))
         self._bound[name] = bound
         return bound
 
     def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Checked:
         """Time a candidate for about `seconds`; less where it is known well, or far slower than `best`.
 
+        One whose results are farther from the reference than the policy allows is not timed.
+
         Raises CompileError, LaunchError, OutOfMemory, Unsupported, WrongResult.
         """
         launches = self._ready(candidate).launches
+        if self._checked[candidate.name].ulp > self.policy.most_ulp:
+            return self._checked_as(candidate, [], Timing(0.0, 0.0, 0.0, 0))
         self._stage("run")
         start = perf_counter()
         first = self._watch.times(launches, 1)
@@ -113,7 +119,7 @@ class Bench:
         for bound in bounds:
             cost = self._watch.times(bound.launches, 1)[0]
             # The first run after another candidate finds the caches full of that one: dropped where it costs little.
-            batches.append(1 if cost > 0.02 else 1 + min(20, max(1, int(2e-3 / max(cost, 1e-7)))))
+            batches.append(batch(cost) + (cost <= LONG))
         start = perf_counter()
 
         def run(k: int) -> float:
@@ -122,7 +128,7 @@ class Bench:
 
         def more(turn: int) -> bool:
             patience = seconds if turn >= 5 else 3 * seconds if turn >= 3 else 10 * seconds if turn else math.inf
-            return turn < min(200, self.policy.repeats) and perf_counter() - start <= patience
+            return turn < min(TURNS, self.policy.repeats) and perf_counter() - start <= patience
 
         rows = race(run, len(bounds), more)
         return [
@@ -132,7 +138,7 @@ class Bench:
 
     def _checked_as(self, candidate: Candidate, times: list[float], timing: Timing | None = None) -> Checked:
         workspace = sum(buffer.nbytes for buffer in self._bound[candidate.name].temporaries)
-        return Checked(timing or summary(times), self._checked[candidate.name], workspace)
+        return Checked(timing or summary(times), *self._checked[candidate.name], workspace)
 
     def numpy_seconds(self, seconds: float) -> float:
         """Median time that NumPy takes for the same ops, one after the other in the problem's own dtypes."""

@@ -13,6 +13,7 @@ from tilewright.kernels.node import View, toposort
 from tilewright.kernels.oracle import held, ordered, reference, window
 from tilewright.kernels.problem import SUMMED, Operand, Problem, merge_sizes
 from tilewright.kernels.products import AXES, PRODUCTS
+from tilewright.tuner.numerics import FAR, Deviation, ulps, worst
 
 Array = np.ndarray[Any, Any]
 
@@ -120,8 +121,8 @@ class Reference:
         self._terms = prod(problem.space[-SUMMED[problem.kind] :]) if SUMMED[problem.kind] else 1
         self._slabs = [(part, _expected(part, inputs)) for part in _parts(problem)]
 
-    def verify(self, k: int, data: bytes | bytearray) -> float:
-        """Compare output `k`'s buffer, canary included. Returns the largest error as a share of the tolerance.
+    def verify(self, k: int, data: bytes | bytearray) -> Deviation:
+        """Compare output `k`'s buffer, canary included. Returns the largest error.
 
         Raises WrongResult.
         """
@@ -132,10 +133,10 @@ class Reference:
         if (bits[operand.count :] != mark).any():
             raise WrongResult(f"output {k}: wrote past the end of its buffer")
         got = bits[: operand.count].reshape(-1).view(dtype)
-        worst = 0.0
+        found = [Deviation(0.0, 0.0)]
         for part, expected in self._slabs:
             view = _view(part, k, expected[0][k].shape)
-            worst = max(worst, self._compare(k, window(got, view), expected[0][k], expected[1][k]))
+            found.append(self._compare(k, window(got, view), expected[0][k], expected[1][k]))
         everything = _view(self.problem, k, self.problem.stored_shape(k))
         written = window(bits[: operand.count].reshape(-1), _apart(everything, bits.shape[1]))
         if DTYPES[operand.dtype].kind in "fbc" and (stale := int((written == mark).any(-1).sum())):
@@ -143,24 +144,25 @@ class Reference:
         written[...] = mark
         if (bits != mark).any():
             raise WrongResult(f"output {k}: wrote elements that are not part of the result")
-        return worst
+        return worst(found)
 
     @np.errstate(all="ignore")  # among the values may be the poison, a signalling NaN
-    def _compare(self, k: int, got: Array, expected: Array, native: Array) -> float:
+    def _compare(self, k: int, got: Array, expected: Array, native: Array) -> Deviation:
         if got.size == 0:
-            return 0.0
+            return Deviation(0.0, 0.0)
         if DTYPES[self.problem.outputs[k].dtype].kind not in "fc":
             wrong = (got != expected) & (got != native)
             if wrong.mean() > self._slack:
                 raise WrongResult(f"output {k}: {int(wrong.sum())} of {wrong.size} elements are wrong")
-            return 0.0
+            return Deviation(0.0, FAR if wrong.any() else 0.0)
         share = self._shares(k, got, expected, native)
         if (share > 1).mean() > self._slack:
             at = np.unravel_index(int(np.argmax(share)), share.shape)
             where = "[" + ", ".join(map(str, at)) + "]"
             many = f"{int((share > 1).sum())} of {share.size} elements are wrong"
             raise WrongResult(f"output {k}: {got[at]} at {where} where {expected[at]:.8g} is right; {many}")
-        return float(np.quantile(share, 1 - self._slack)) if self._slack else float(share.max())
+        error = float(np.quantile(share, 1 - self._slack)) if self._slack else float(share.max())
+        return Deviation(error, ulps(got, expected))
 
     def _shares(self, k: int, got: Array, expected: Array, native: Array) -> Array:
         """Per element, the error as a share of the tolerance; NaN and infinity must be where they are expected."""

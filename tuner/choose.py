@@ -13,7 +13,7 @@ from tilewright.kernels.ready import Ready
 from tilewright.tuner.packs import PINNED
 from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, natives, vendor_candidate
 from tilewright.tuner.records import Record
-from tilewright.tuner.store import default_store
+from tilewright.tuner.store import Store, default_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Choice:
 
 
 MARGIN = 1.05
-"""By so much a kernel must have beaten the vendor at another size before it is taken at a size never measured."""
+"""By so much a kernel must have beaten the vendor, or without one the default, at another size before it is taken at a
+size never measured."""
 
 _made: dict[tuple[Any, ...], Choice] = {}
 
@@ -80,8 +81,8 @@ def _choose(problem: Problem, device: Device) -> Choice:
         candidate = usable(record, problem, device, vendor)
         if candidate is None or candidate.name in failed:
             continue
-        if vendor is not None and candidate != vendor and store.advantage(record) < MARGIN:
-            break  # the vendor, since what is closest does not speak against it
+        if candidate != (vendor or default) and not _convincing(record, store, vendor is not None):
+            break  # the vendor or the default, since what is closest does not speak against it
         return Choice(candidate, "nearest")
     for native in natives(problem, device, trusted=True):
         if native.name not in failed:
@@ -91,6 +92,12 @@ def _choose(problem: Problem, device: Device) -> Choice:
     if default is None:
         raise Unsupported(f"{device.name}: no kernel for {problem.title}")
     return Choice(default, "default")
+
+
+def _convincing(record: Record, store: Store, vendor: bool) -> bool:
+    """Whether a winner at another size beat the vendor there by MARGIN, or without one the default if it took part."""
+    advantage = store.advantage(record, vendor)
+    return advantage >= MARGIN or (not vendor and not advantage)
 
 
 def usable(record: Record, problem: Problem, device: Device, vendor: Candidate | None) -> Candidate | None:

@@ -23,4 +23,5 @@ def report(file: Path) -> None:
     if not found:
         raise click.ClickException(f"no records yet in {store.path}; `tilewright tune` makes some")
     file.write_text(page(found, str(store.path)), encoding="utf-8")
-    click.echo(f"{sum(len(c.stories) for c in found)} problems on {len(found)} devices written to {file}")
+    devices = f"{len(found)} device{'s' * (len(found) != 1)}"
+    click.echo(f"{sum(len(c.stories) for c in found)} problems on {devices} written to {file}")

@@ -152,7 +152,7 @@ def _record_json(record: Record | None, problem: Problem, roof: dict[str, float]
         return None
     return {
         "kernel": record.kernel, "config": record.config, "seconds": record.seconds,
-        "interval": [record.low, record.high], "rounds": record.rounds,
+        "interval": [record.low, record.high], "rounds": record.rounds, "numerics": record.numerics,
         "gflops": problem.operations / record.seconds / 1e9, "gbytes_per_second": problem.nbytes / record.seconds / 1e9,
         "share_of_roof": share_of_roof(problem, record.seconds, roof) if roof else None,
     }  # fmt: skip

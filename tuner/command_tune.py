@@ -49,6 +49,13 @@ class Seconds(click.ParamType):
         return seconds
 
 
+def _numerics(context: click.Context, option: click.Parameter, text: str) -> str:
+    try:
+        return Policy(numerics=text).numerics
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "--device",
@@ -89,6 +96,14 @@ class Seconds(click.ParamType):
     help="Time each launch by itself (eager, the default), or captured and replayed as jit does.",
 )
 @click.option(
+    "--numerics",
+    default=DEFAULT.numerics,
+    callback=_numerics,
+    metavar="CLASS",
+    help="What may win: results that are bitwise equal to the reference (bitwise), within so many units in the last "
+    "place of it ('4 ulp'), or within a tolerance (tolerance, the default).",
+)
+@click.option(
     "--sizes",
     metavar="OP=SIZE:COUNT,...",
     callback=parse_sizes,
@@ -103,7 +118,7 @@ class Seconds(click.ParamType):
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT ARGS...]")
 def tune(
     names: tuple[str, ...], budget: float | None, effort: str | None, target: Path | None, storage: str | None,
-    cache: str, launch: str, sizes: Sizes | None, variants: int | None, script: tuple[str, ...],
+    cache: str, launch: str, numerics: str, sizes: Sizes | None, variants: int | None, script: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Measure which kernels are fastest, and remember it.
 
@@ -117,7 +132,7 @@ def tune(
         budget = DEFAULT_BUDGET
     if target is not None and not target.resolve().parent.is_dir():
         raise click.ClickException(f"--json: there is no folder {target.resolve().parent}")
-    console, policy = make_console(), Policy(cache=cache, launch=launch)
+    console, policy = make_console(), Policy(cache=cache, launch=launch, numerics=numerics)
     if policy != DEFAULT:
         console.print(f"Times are taken with {policy}")
     if script and storage:

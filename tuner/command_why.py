@@ -72,7 +72,7 @@ def _chosen(problem: Problem, device: Device, store: Store, past: Past) -> Itera
     best = store.best(problem.key, device.fingerprint)
     if choice.origin == "record" and best is not None:
         interval = f"95 % within {duration(best.low)} and {duration(best.high)}, {best.rounds} runs"
-        said = f"{duration(best.seconds)} ({interval}; {best.policy}; {_day(best.when)})"
+        said = f"{duration(best.seconds)} ({interval}; {best.policy}; results: {best.numerics}; {_day(best.when)})"
         then = "" if past.text(choice.candidate) == best.text else ", before the kernel's text was rewritten"
         yield f"since it was measured here{then}: {said}"
         return
@@ -81,18 +81,20 @@ def _chosen(problem: Problem, device: Device, store: Store, past: Past) -> Itera
     vendor = vendor_candidate(problem, device)
     for near in store.nearest(problem, device.fingerprint):
         if usable(near, problem, device, vendor) is not None:
-            yield f"since the closest size that was measured here, {near.title}, says so: {_said(near, store)}"
+            said = _said(near, store, vendor is not None)
+            yield f"since the closest size that was measured here, {near.title}, says so: {said}"
             return
     yield "since nothing was measured here, at this size or one close to it"
 
 
-def _said(near: Record, store: Store) -> str:
-    if near.kernel == "vendor":
-        return "the vendor won there"
-    advantage = store.advantage(near)
+def _said(near: Record, store: Store, vendor: bool) -> str:
+    base = "vendor" if vendor else "default"
+    if near.kernel == "vendor" or (near.default and not vendor):
+        return f"the {base} won there"
+    advantage = store.advantage(near, vendor)
     if not advantage:
-        return f"{near.name} won there, the vendor was not in the race"
-    return f"{near.name} beat the vendor {advantage:.2f}x there; {MARGIN:.2f}x is asked for"
+        return f"{near.name} won there, the {base} was not in the race"
+    return f"{near.name} surely beat the {base} {advantage:.2f}x there; {MARGIN:.2f}x is asked for"
 
 
 def _graded(problem: Problem, device: Device, store: Store, past: Past) -> Iterator[str]:

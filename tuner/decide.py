@@ -1,7 +1,8 @@
 """The decisions that noise must not make: how sure a time is, who is out, who wins. Pure, so that it can be simulated.
 
-Times are summed up by their median and its 95 % interval. What lies within the interval of a difference, or within
-LEVEL of one another, is a tie; ties are broken in one canonical order, so that whoever measures again picks the same.
+Times are summed up by their median and its 95 % interval. Vendor and default tie with what is not faster by more than
+the interval of the difference, others where that surely costs no more than TIE; ties are broken in one canonical order,
+so that whoever measures again picks the same.
 """
 
 from __future__ import annotations
@@ -30,15 +31,24 @@ HOPELESS = 3.0
 SURPRISE = 0.8
 """A time below this share of the best before is measured again before it is believed: clocks do lie, rarely."""
 
-TIE = 0.0075
-"""Who is slower by more is no tie, however much noise there is: what the canonical order may cost. Only the vendor and
-the default have to be beaten for sure."""
+TIE = 0.01
+"""Who may be slower by more is no tie: what the canonical order may cost. Only the vendor and the default have to be
+beaten for sure."""
+
+SURE = 2.0
+"""So many intervals of their difference do not hide a candidate that is slower by TIE."""
 
 DROPPING = 2.5
 """So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again."""
 
 FINALISTS = 6
+UNLUCKY = 3  # beside these, where their intervals say that they may be as fast
 FEWEST = 8  # rounds before anybody is judged
+TURNS = 500  # of a race, at most: time is what usually ends it
+FINALS_SECONDS = (1.0, 5.0)
+"""For each finalist, at most; the larger one where a run takes so long that the smaller is not ENOUGH turns."""
+ENOUGH = 100  # turns, for noise of a few percent
+LONG = 0.02  # seconds: a run that takes longer is its own batch
 
 
 class Timed(Protocol):
@@ -168,10 +178,30 @@ def _left(rows: Sequence[Sequence[float]], still: Sequence[int]) -> list[int]:
     return [] if len(left) == 1 or all(narrow(found[k]) for k in left) else left
 
 
-def finalists(alone: Iterable[T], most: int = FINALISTS) -> list[T]:
-    """Of candidates measured alone those that may be the fastest, the fastest first."""
+def batch(seconds: float) -> int:
+    """How many runs of so many seconds make one time of a race, their median, so that the clock is no matter.
+
+    An odd number: of an even one the middle two are averaged, and of times with two modes that is neither.
+    """
+    return 1 if seconds > LONG else min(20, max(1, int(2e-3 / max(seconds, 1e-7)))) | 1
+
+
+def finals_seconds(fastest: float) -> float:
+    """How long each finalist may take where the fastest takes so many seconds; less where nothing is in doubt."""
+    least, most = FINALS_SECONDS
+    return min(max(least, ENOUGH * fastest), most)
+
+
+def finalists(alone: Iterable[T], most: int = FINALISTS, unlucky: int = UNLUCKY) -> list[T]:
+    """Of candidates measured alone those that may be the fastest, the fastest first.
+
+    Beside the fastest, those with the lowest lower ends: of a time with two modes, a few runs find now one, now the
+    other, and half of the intervals reach both.
+    """
     order = sorted(alone, key=lambda r: r.seconds)
-    return [r for r in order[:most] if not lost(r, order[0].seconds)]
+    perhaps = [r for r in order[most:] if r.low < order[0].high]
+    perhaps = sorted(perhaps, key=lambda r: r.low)[:unlucky]
+    return [r for r in [*order[:most], *perhaps] if not lost(r, order[0].seconds)]
 
 
 def canonical(contender: Contender) -> tuple[Any, ...]:
@@ -198,7 +228,12 @@ def pick(contenders: Iterable[C]) -> C | None:
 
 
 def _tied(top: Contender, other: Contender) -> bool:
-    return not beats(top, other) and (_base(other) or other.seconds <= (1 + TIE) * top.seconds)
+    """Whether `other` may be taken for `top`: a base while it is not surely slower, others if it surely costs no more
+    than TIE."""
+    if _base(other):
+        return not beats(top, other)
+    apart = SURE * math.hypot(top.seconds - top.low, other.high - other.seconds)
+    return not beats(top, other) and other.seconds - top.seconds + apart <= TIE * top.seconds
 
 
 def _base(contender: Contender) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from tilewright.backends.protocol import TilewrightError
 from tilewright.kernels.problem import Problem
 from tilewright.tuner import natives
+from tilewright.tuner.numerics import UNKNOWN
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.process import Child, Died, Hung
@@ -27,7 +28,7 @@ LEAK_NBYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`status` "ok" with seconds (median), its 95 % interval and so on as in Record, or "failed" with a reason."""
+    """`status` "ok" with seconds (median), its 95 % interval and so on as in Record, or another with a reason."""
 
     status: str
     reason: str = ""
@@ -37,6 +38,7 @@ class Measurement:
     high: float = 0.0
     rounds: int = 0
     error: float = 0.0
+    ulp: float = UNKNOWN
     workspace: int = 0
 
 
@@ -70,6 +72,9 @@ class Supervisor:
         answer = self._ask(request, seconds + self._expected(best), patience)
         if not answer["ok"]:
             return Measurement("failed", answer["reason"])
+        if answer["ulp"] > policy.most_ulp:
+            reason = f"numerics: {answer['ulp']:.0f} ulp from the reference, where {policy.numerics} is asked for"
+            return Measurement("outside", reason, error=answer["error"], ulp=answer["ulp"])
         return _measured(answer)
 
     def build(self, problem: Problem, candidate: Candidate, patience: float) -> None:
@@ -79,6 +84,16 @@ class Supervisor:
         """
         request = {"op": "build", "problem": problem.to_json(), "kernel": candidate.kernel, "config": candidate.config}
         self._ask(request, 0.0, patience)
+
+    def ahead(self, problem: Problem, candidates: list[Candidate], patience: float) -> bool:
+        """Compile several at once, ahead of `measure`. Returns whether that is worth doing again.
+
+        It is not where binaries cannot be kept, and where a compiler hung or crashed: `measure` finds out for which
+        candidate, and tells. Raises Unmeasurable.
+        """
+        pairs = [[c.kernel, c.config] for c in candidates]
+        answer = self._ask({"op": "ahead", "problem": problem.to_json(), "candidates": pairs}, 0.0, patience)
+        return bool(answer["ok"] and answer["kept"])
 
     def compare(
         self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float = math.inf,
@@ -196,7 +211,7 @@ class Supervisor:
 
 
 def _measured(row: dict[str, Any]) -> Measurement:
-    return Measurement("ok", "", **row["timing"], error=row["error"], workspace=row["workspace"])
+    return Measurement("ok", "", **row["timing"], error=row["error"], ulp=row["ulp"], workspace=row["workspace"])
 
 
 @cache

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -94,13 +94,15 @@ def observe() -> Iterator[Observations]:
 @contextmanager
 def tuning(
     budget: float | None = 30.0, effort: str = "full", progress: Callable[[Status], None] | None = None, *,
-    policy: Policy = DEFAULT, variants: int | None = None,
+    policy: Policy = DEFAULT, variants: int | None = None, numerics: str | None = None,
 ) -> Iterator[Observations]:  # fmt: skip
     """Observe what runs inside, then tune it as `tune_observed` does; what is learnt holds from then on.
 
-    Raises ValueError at once for a bad effort, budget or number of variants. If the block raises, nothing is tuned.
+    `numerics` ("bitwise", "4 ulp", "tolerance") restricts what may win, as `policy.numerics` does. Raises ValueError at
+    once for a bad effort, budget, numerics or number of variants. If the block raises, nothing is tuned.
     """
     _check(effort, budget, variants)
+    policy = policy if numerics is None else replace(policy, numerics=numerics)
     with observe() as observations:
         yield observations
     tune_observed(observations, budget=budget, effort=effort, progress=progress, policy=policy, variants=variants)

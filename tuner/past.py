@@ -79,8 +79,8 @@ class Past:
         return self.blank(
             "trial", kernel=candidate.kernel, config=candidate.config, default=candidate == self.default,
             text=self.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
-            low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, workspace=taken.workspace,
-            stage=stage, session=session,
+            low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, ulp=taken.ulp,
+            workspace=taken.workspace, stage=stage, session=session,
         )  # fmt: skip
 
     def text(self, candidate: Candidate) -> str:

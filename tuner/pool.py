@@ -50,6 +50,13 @@ class Pool:
         """The config's position, whatever the order of its names; None if it is not in the pool."""
         return None if config.keys() - self.choices.keys() else self.at(self._row(config))
 
+    def index(self, config: Mapping[str, Any]) -> int:
+        """As `find`, for a config that is in the pool. Raises KeyError."""
+        k = self.find(config)
+        if k is None:
+            raise KeyError(f"{dict(config)} is not in the pool")
+        return k
+
     def at(self, codes: Sequence[int | None]) -> int | None:
         """The position of the config with these codes; None if it is not in the pool."""
         return self._index.get(tuple(codes))

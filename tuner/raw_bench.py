@@ -17,6 +17,7 @@ from tilewright.kernels.raw import RawArgument, RawProblem
 from tilewright.kernels.space import Config
 from tilewright.tuner.bench import Bench
 from tilewright.tuner.check import WrongResult, poison
+from tilewright.tuner.numerics import Deviation, ulps, worst
 from tilewright.tuner.policy import Policy
 from tilewright.tuner.prepare import Bound, Candidate
 
@@ -71,7 +72,7 @@ class RawBench(Bench):
         self._stage("build")
         launch = self._launch(candidate.config)
         results = self._run(launch)
-        self._checked[name] = max(
+        self._checked[name] = worst(
             compare(a, self._expected[k], results[k], k, self.problem.tolerance) for k, a in self._written()
         )
         self._bound[name] = Bound((launch,), (), (), ())
@@ -134,8 +135,8 @@ def _result(k: int, a: RawArgument, data: bytes | bytearray, content: bytes) -> 
 
 
 @np.errstate(all="ignore")  # among the values may be anything
-def compare(a: RawArgument, expected: Array, got: Array, k: int, tolerance: float) -> float:
-    """The largest error as a share of what is tolerated: `tolerance`, or eps ** 0.6, of each value's size.
+def compare(a: RawArgument, expected: Array, got: Array, k: int, tolerance: float) -> Deviation:
+    """The largest error. What is tolerated is `tolerance`, or eps ** 0.6, of each value's size.
 
     A value counts as no smaller than the root mean square of all: where terms cancel, the error is that of the terms.
     eps ** 0.6 is 7e-5 for float32 and 4e-10 for float64. Integers must be equal. Raises WrongResult.
@@ -144,7 +145,7 @@ def compare(a: RawArgument, expected: Array, got: Array, k: int, tolerance: floa
     if kind not in "fc":
         if wrong := int((got != expected).sum()):
             raise WrongResult(f"argument {k}: {wrong} of {got.size} elements are wrong{_first(a, got, expected)}")
-        return 0.0
+        return Deviation(0.0, 0.0)
     wide, right = (x.astype(np.complex128 if kind == "c" else np.float64) for x in (got, expected))
     finite = np.isfinite(right)
     scale = float(np.sqrt(np.mean(np.square(np.abs(right[finite]))))) if finite.any() else 1.0
@@ -154,7 +155,7 @@ def compare(a: RawArgument, expected: Array, got: Array, k: int, tolerance: floa
     share = np.where(same, 0.0, np.where(finite & np.isfinite(wide), np.abs(wide - right) / allowed, np.inf))
     if wrong := int((share > 1).sum()):
         raise WrongResult(f"argument {k}: {wrong} of {got.size} elements are wrong{_first(a, got, expected, share)}")
-    return float(share.max(initial=0.0))
+    return Deviation(float(share.max(initial=0.0)), ulps(got, expected))
 
 
 def _first(a: RawArgument, got: Array, expected: Array, share: Array | None = None) -> str:

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tilewright.backends.protocol import Fingerprint
+from tilewright.tuner.numerics import UNKNOWN, named
 from tilewright.tuner.policy import DEFAULT, Policy
 
-SCHEMA = 2
+SCHEMA = 3
 """Grows when the meaning of a field changes. Lines of a newer schema are kept in the file and not used.
 
-1 had the standard error of the median (`spread`) instead of its interval, and one policy.
+1 had the standard error of the median (`spread`) instead of its interval, and one policy. 2 had no `ulp`.
 """
 
 LARGEST = 1 << 62
@@ -26,11 +27,13 @@ LARGEST = 1 << 62
 class Record:
     """One line of the store.
 
-    `kind` "trial": one candidate on one problem, measured (`status` "ok") or not to be tried again ("failed", with
-    `reason`). `seconds` is the median of `rounds` runs, taken as `policy` says, from `low` to `high` its 95 % interval,
-    `workspace` the bytes it needs beside its operands, `error` the largest deviation from the reference as a share of
-    what is tolerated. `stage` "screen": measured alone; "final": interleaved with the others of the same `session`,
-    hence comparable with them to within the noise, which `low` and `high` then are the bounds of.
+    `kind` "trial": one candidate on one problem, measured (`status` "ok"), not to be tried again ("failed", with
+    `reason`), or right but farther from the reference than the policy's numerics ("outside"). `seconds` is the median
+    of `rounds` runs, taken as `policy` says, from `low` to `high` its 95 % interval, `workspace` the bytes it needs
+    beside its operands, `error` the largest deviation from the reference as a share of what is tolerated, `ulp` the
+    same in units in the last place, of which `numerics` is the class. `stage` "screen": measured alone; "final":
+    interleaved with the others of the same `session`, hence comparable with them to within the noise, which `low` and
+    `high` then are the bounds of.
     `kind` "search": a search ended; `details` say how far it went. `kind` "roof": what the device can do, in `details`.
     """
 
@@ -54,6 +57,7 @@ class Record:
     rounds: int = 0
     workspace: int = 0
     error: float = 0.0
+    ulp: float = UNKNOWN
     stage: str = "screen"
     session: str = ""
     when: float = field(default_factory=time.time)  # seconds since 1970
@@ -64,6 +68,11 @@ class Record:
     def name(self) -> str:
         """The candidate in canonical form: kernel, then its tunables in order of name."""
         return candidate_name(self.kernel, self.config)
+
+    @property
+    def numerics(self) -> str:
+        """The class of its results: "bitwise" equal to the reference, "2 ulp" from it, or within the "tolerance"."""
+        return named(self.ulp)
 
     def to_line(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False, sort_keys=True)
@@ -96,7 +105,8 @@ _TYPES: dict[str, Any] = {
     "kind": str, "device": str, "fingerprint": dict, "problem": str, "family": str, "title": str, "space": list,
     "kernel": str, "config": dict, "default": bool, "text": str, "policy": dict, "status": str, "reason": str,
     "seconds": (int, float), "low": (int, float), "high": (int, float), "rounds": int, "workspace": int,
-    "error": (int, float), "stage": str, "session": str, "when": (int, float), "details": dict, "schema": int,
+    "error": (int, float), "ulp": (int, float), "stage": str, "session": str, "when": (int, float), "details": dict,
+    "schema": int,
 }  # fmt: skip
 assert _TYPES.keys() == {f.name for f in fields(Record)}
 
@@ -108,7 +118,7 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     seconds = data.get("seconds", 0.0)
     if data.get("policy") != "median-1" or not isinstance(seconds, int | float):
         raise ValueError("a record of schema 1 has policy 'median-1' and a time")
-    return {**kept, "schema": SCHEMA, "low": seconds - half, "high": seconds + half}
+    return {**kept, "schema": 2, "low": seconds - half, "high": seconds + half}
 
 
 def _check(record: Record) -> None:

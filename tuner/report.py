@@ -14,6 +14,7 @@ from tilewright.tuner.prepare import VENDOR
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store
 from tilewright.tuner.tune_problem import problem_of
+from tilewright.tuner.yardstick import bound
 
 ENOUGH = 12
 """Trials from which on it makes sense to ask what explains their differences."""
@@ -61,6 +62,12 @@ class Chapter:
     fingerprint: Fingerprint
     roof: dict[str, float]
     stories: tuple[Story, ...]
+
+    def of_roof(self, story: Story) -> float | None:
+        """The best time's share of the roof; None where one of them is not known."""
+        if story.best is None or story.work is None or not self.roof:
+            return None
+        return bound(story.work.nbytes, story.work.operations, story.work.dtype, self.roof) / story.best.seconds
 
 
 def chapters(store: Store) -> list[Chapter]:

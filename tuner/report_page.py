@@ -26,6 +26,7 @@ svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
 .grid { stroke: var(--line); fill: none; } .curve { stroke: var(--new); stroke-width: 2; fill: none; }
 .roof { stroke: var(--roof); stroke-width: 2; fill: none; } svg .roofname { fill: var(--roof); }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: .75rem 1.25rem; }
+.keys { columns: 20rem; font-size: .86rem; margin: .5rem 0; padding-left: 2rem; } .keys .none { list-style: disc; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .86rem; width: 100%; }
 th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -104,7 +105,7 @@ def _roofline(chapter: Chapter) -> str:
     x0, x1 = math.log10(min(xs)) - 0.3, math.log10(max(xs)) + 0.5
     y1 = math.log10(max(*peaks.values(), *(y for _, y in points))) + 0.2
     y0 = min(math.log10(min(y for _, y in points)) - 0.3, y1 - 1)
-    left, top, width, height = 80, 10, 620, 330
+    left, top, width, height = 80, 10, 840, 360
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + width * (math.log10(x) - x0) / (x1 - x0), top + height * (y1 - math.log10(y)) / (y1 - y0)
@@ -124,21 +125,27 @@ def _roofline(chapter: Chapter) -> str:
         text += f'<path class=roof d="M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}H{c[0]:.1f}"/>'
         name = f"{dtype} {peak / 1e9:.3g} GFLOP/s"
         text += f'<text class="roofname end" x="{c[0] - 6:.1f}" y="{c[1] - 5:.1f}">{name}</text>'
-    legend = ""
-    for k, ((x, y), story) in enumerate(zip(points, rows, strict=True), start=1):
+    for k, (x, y) in enumerate(points, start=1):
         px, py = at(x, y)
         text += f'<circle class=new cx="{px:.1f}" cy="{py:.1f}" r="4"/>'
         text += f'<text x="{px + 6:.1f}" y="{py - 4:.1f}">{k}</text>'
-        legend += f'<text x="{left + width + 20}" y="{top + 17 * k}">{k}  {escape(_short(story.title, 27))}</text>'
+    legend = "".join(f"<li>{escape(s.title)}{_of_roof(chapter, s, ', ')}" for s in rows)
+    others = [s for s in chapter.stories if s.best and s not in rows]
+    legend += "".join(f"<li class=none>{escape(s.title)}{_of_roof(chapter, s, ', ')}" for s in others)
     text += f'<text class="dim mid" x="{left + width / 2}" y="{top + height + 36}">operations per byte</text>'
     text += f'<text class="dim mid" transform="translate(22 {top + height / 2}) rotate(-90)">GFLOP/s</text>'
-    missing = len(chapter.stories) - len(rows)
-    rest = f" {missing} without arithmetic, or whose operations nobody counted, have no place here." if missing else ""
+    rest = " Problems without a number do no arithmetic, or nobody counted it." if others else ""
     return (
         f"<h3>Roofline</h3><p class=dim>Red: what this device was measured to do at most; the slope is memory, "
         f"{bandwidth / 1e9:.3g} GB/s. A problem above the slope finds its data in the caches.{rest}</p>"
-        + _svg(940, max(height + 60, 17 * len(rows) + 30), text + legend, "roofline with every problem")
+        + _svg(940, height + 60, text, "roofline with every problem")
+        + f"<ol class=keys>{legend}</ol>"
     )
+
+
+def _of_roof(chapter: Chapter, story: Story, before: str = "") -> str:
+    share = chapter.of_roof(story)
+    return f"{before}{100 * share:.0f} % of the roof" if share is not None else ""
 
 
 def _curves(chapter: Chapter) -> str:
@@ -206,11 +213,15 @@ def _table(chapter: Chapter) -> str:
         time = duration(s.best.seconds) if s.best else "nothing works"
         winner = s.best.name if s.best else s.trials[-1].reason
         rows += (
-            f"<tr><td>{escape(s.title)}<td class=n>{time}<td class=n>{counts}<td>"
-            f"{escape(_STOPS.get(s.stopped, 'not ended'))}<td><code>{escape(winner)}</code></tr>"
+            f"<tr><td>{escape(s.title)}<td class=n>{time}<td class=n>"
+            f"{_of_roof(chapter, s).removesuffix(' of the roof')}<td class=n>{counts}<td>"
+            f"{escape(_STOPS.get(s.stopped, 'not ended'))}<td><code>{escape(winner)}</code>"
+            f"<td>{s.best.numerics if s.best else ''}</tr>"
         )
-    heads = "<th>problem<th class=n>time<th class=n>trials<th>why the search stopped<th>winner"
-    return f"<h3>Winners</h3><div class=wide><table><thead><tr>{heads}</tr></thead>{rows}</table></div>"
+    heads = "<th>problem<th class=n>time<th class=n>of roof<th class=n>trials<th>why the search stopped<th>winner"
+    table = f"<table><thead><tr>{heads}<th>results</tr></thead>{rows}</table>"
+    told = "Results: bitwise equal to the reference, so many units in the last place from it, or within a tolerance."
+    return f"<h3>Winners</h3><p class=dim>{told}</p><div class=wide>{table}</div>"
 
 
 def _short(text: str, length: int) -> str:

@@ -52,7 +52,7 @@ def reuse(record: Record, fingerprint: Fingerprint, text: str, policy: Policy) -
         return Reuse(IGNORE, tuple(changes))
     if record.text != text:
         changes.append(Change("kernel", record.text or "none", text or "none"))
-    if record.policy != policy:
+    if record.policy != policy and record.status != "failed":  # what crashes does so however it is timed
         changes.append(Change("policy", record.policy, policy))
     if not changes:
         return Reuse(USE)

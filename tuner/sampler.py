@@ -97,6 +97,11 @@ class PoolSampler(BaseSampler):
         """Whether every config has been tried."""
         return len(self.past(study)[0]) >= len(self.pool)
 
+    def left(self, study: Study) -> int:
+        """How many configs nobody has tried or is trying."""
+        tried, _, busy = self.past(study)
+        return len(self.pool) - len({*tried, *busy})
+
     def add(self, study: Study, config: Config, seconds: float | None) -> None:
         """Tell the study what is known of a config: seconds, or None where it failed."""
         k = self.pool.find(config)

@@ -15,6 +15,7 @@ from tilewright.tuner.transfer import Known
 
 if TYPE_CHECKING:
     from tilewright.tuner.sampler import Study
+    from tilewright.tuner.sampler import Trial as OptunaTrial
 
 
 class Failed(Exception):
@@ -95,10 +96,12 @@ def search(
 def explore(
     pool: Pool, measure: Callable[[Config], float], stop: Callable[[], str], *, seed: int,
     done: Iterable[tuple[Config, float | None]] = (), known: Iterable[Known] = (), study: Study | None = None,
+    together: int = 1, ahead: Callable[[list[Config]], None] = lambda configs: None,
 ) -> tuple[list[Trial], str]:  # fmt: skip
     """Measure one config after the other until `stop` gives a reason, or "exhausted".
 
-    `done` was measured before (None: failed), as what `study` has finished. Returns that, and the reason.
+    With `together` so many are chosen at once, and `ahead` is told of them before the first is measured. `done` was
+    measured before (None: failed), as what `study` has finished. Returns that, and the reason.
     """
     from tilewright.tuner.sampler import PoolSampler, quiet_study, tell  # imports Optuna, a third of a second
 
@@ -112,8 +115,12 @@ def explore(
         sampler.add(study, config, taken)
     tried, times, _ = sampler.past(study)
     before = [Trial(pool.configs[k], s if math.isfinite(s) else None) for k, s in zip(tried, times, strict=True)]
+    waiting: list[OptunaTrial] = []
     while not (reason := "exhausted" if sampler.exhausted(study) else stop()):
-        trial = study.ask()
+        if not waiting:
+            waiting = [study.ask() for _ in range(max(1, min(together, sampler.left(study))))]
+            ahead([sampler.config(trial) for trial in waiting])
+        trial = waiting.pop(0)
         try:
             seconds = measure(sampler.config(trial))
         except Failed as error:

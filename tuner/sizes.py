@@ -16,14 +16,14 @@ from time import monotonic
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.choose import forget, usable
-from tilewright.tuner.decide import LEVEL, VENDOR, pick
+from tilewright.tuner.decide import LEVEL, VENDOR, finals_seconds, pick
 from tilewright.tuner.measure import supervisor
 from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.records import Record, new_session
 from tilewright.tuner.store import Store, default_store
-from tilewright.tuner.tune_problem import FINALS_SECONDS, OVERRUN, Measurer
+from tilewright.tuner.tune_problem import OVERRUN, Measurer
 
 MOST = 8
 """Variants that may be asked for."""
@@ -163,7 +163,7 @@ class _Fitting:
         if not able:
             return {}
         fastest = min(past.known[c.name].seconds for c in able)
-        seconds = min(max(seconds, 0.05), FINALS_SECONDS * len(able))
+        seconds = min(max(seconds, 0.05), finals_seconds(fastest) * len(able))
         taken = self._measurer.compare(problem, able, seconds, fastest, seconds + OVERRUN, self._policy)
         return {c.name: past.record(c, t, "screen", "") for c, t in zip(able, taken, strict=False) if t.status == "ok"}
 

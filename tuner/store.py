@@ -82,19 +82,22 @@ class Store:
                 return
             whole = data.rfind(b"\n") + 1  # what follows is a line being written, or torn
             self._end += whole
-            damaged = 0
-            for line in data[:whole].splitlines():
-                damaged += not self._take(line)
+            found = [self._take(line) for line in data[:whole].splitlines()]
+            damaged = found.count(None)
+            newer = sum(isinstance(record, int) for record in found)
+            if newer:
+                self._warn("newer", f"{newer} line{'s' * (newer > 1)} in {self.path} are of a newer tilewright: kept, "
+                           "and not used until this one is upgraded")  # fmt: skip
             if damaged:
                 self._warn("damaged", f"skipped {damaged} damaged line{'s' * (damaged > 1)} in {self.path}; "
                            "`tilewright records prune` removes them")  # fmt: skip
 
-    def _take(self, line: bytes) -> bool:
-        """Put a line into the views; False if it is damaged."""
+    def _take(self, line: bytes) -> Record | int | None:
+        """Put a line into the views; what `parse` made of it."""
         record = parse(line)
         if isinstance(record, Record):
             self._own.add(record)
-        return record is not None
+        return record
 
     def _mine(self) -> Index:
         """What the file says; nothing where a snapshot is all that counts."""
@@ -144,10 +147,10 @@ class Store:
         with self._mutex:
             return {k: r for index in self._all() for k, r in index.failures(problem, fingerprint).items()}
 
-    def advantage(self, best: Record) -> float:
-        """How many times slower than `best` the vendor was, measured alike; 0 where that is not known."""
+    def advantage(self, best: Record, vendor: bool) -> float:
+        """How many times slower than `best` the vendor, or the default, surely was, measured alike; 0 if not known."""
         with self._mutex:
-            return max(index.advantage(best) for index in self._all())
+            return max(index.advantage(best, vendor) for index in self._all())
 
     def nearest(self, problem: Problem, fingerprint: Fingerprint, reach: float = 3.0) -> list[Record]:
         """Best trials of the same family at other sizes, closest log2 sizes first, each axis within 2**reach."""

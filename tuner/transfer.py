@@ -20,9 +20,12 @@ PRIOR_TRIALS = 2.0
 STEEPNESS = 0.1
 """Logarithms of times above the median count so much: how bad the bad ones are says little about the best."""
 
-
 NEIGHBOURS = 0.5
 """What the mean of its neighbours' logarithms counts against a config's own, in the first trial."""
+
+STRUCTURE = 0.3
+"""The least rank correlation between a config's time and its neighbours', in times that are those of a kernel. Measured
+spaces have 0.8 and more, times that belong to other configs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Advice:
             k = pool.find(row.config)
             if k is not None:
                 found.setdefault(row.origin, {})[k] = row.seconds
-        tables = [_table(pool, times) for _, times in sorted(found.items()) if any(map(_measured, times.values()))]
+        able = [times for _, times in sorted(found.items()) if any(map(_measured, times.values()))]
+        tables = [_table(pool, times) for times in able if not _scrambled(pool, times)]
         self._logarithms = np.array(tables).reshape(len(tables), len(pool))
         self._tables = np.array([flattened(t) - np.median(t) for t in tables]).reshape(len(tables), len(pool))
         self.spread = float(self._tables.std(1).mean()) if tables else 0.0
@@ -95,6 +99,32 @@ def _measured(seconds: float) -> bool:
     return math.isfinite(seconds) and seconds > 0
 
 
+def _scrambled(pool: Pool, times: dict[int, float]) -> bool:
+    """Whether an origin's times surely are not those of its configs, as in a file whose rows were mixed up.
+
+    Configs that differ little take similar times on any device, so that a config's rank follows from those of the eight
+    nearest. Surely: the upper end of the correlation's 95 % interval (Fisher's z) is below STRUCTURE. Fewer than a
+    hundred configs lie too far apart to tell, and where all take the same time there is nothing to tell.
+    """
+    at = np.array(sorted(times))
+    if len(at) < 100:
+        return False
+    ranks = _ranks(np.array([times[k] if _measured(times[k]) else math.inf for k in at.tolist()]))
+    some = np.unique(np.linspace(0, len(at) - 1, 300).astype(int))
+    apart = _distances(pool.places[at[some]], pool.places[at])
+    apart[np.arange(len(some)), some] = np.inf
+    near = ranks[np.argpartition(apart, 8, axis=1)[:, :8]].mean(1)
+    if not near.std() or not ranks[some].std():
+        return False
+    found = min(_correlation(ranks[some], near), 0.999)
+    return math.tanh(math.atanh(found) + 1.64 / math.sqrt(len(some) - 3)) < STRUCTURE
+
+
+def _distances(some: Array, others: Array) -> Array:
+    """Squares of Euclidean distances between rows, but for a constant in each row of the result."""
+    return (others**2).sum(1)[None] - 2 * some @ others.T
+
+
 def _table(pool: Pool, times: dict[int, float]) -> Array:
     """An origin's logarithms for every config: failures as the worst, gaps as the nearest config that was measured."""
     at = np.array(sorted(times))
@@ -106,8 +136,7 @@ def _table(pool: Pool, times: dict[int, float]) -> Array:
     places = pool.places
     for start in range(0, len(missing), 256):
         some = missing[start : start + 256]
-        apart = (places[at] ** 2).sum(1)[None] - 2 * places[some] @ places[at].T
-        table[some] = table[at[apart.argmin(1)]]
+        table[some] = table[at[_distances(places[some], places[at]).argmin(1)]]
     return table
 
 

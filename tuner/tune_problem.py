@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
 from tilewright.tuner.choose import forget
-from tilewright.tuner.decide import beats, finalists, surprising
+from tilewright.tuner.decide import beats, finalists, finals_seconds, surprising
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
@@ -29,9 +29,9 @@ EFFORTS = {"instant": 1.0, "quick": 10.0, "full": math.inf, "exhaustive": math.i
 """Seconds that a search takes at most when no budget says otherwise, from the least effort to the most."""
 
 FOREVER = 1e9  # seconds; a record cannot say infinity
+AHEAD = 2  # so many candidates are chosen and compiled at once; more would be chosen knowing less
 OVERRUN = 5.0  # seconds by which a build may exceed the budget; one that takes longer has failed
 AGAIN_SECONDS = 2.0  # for a new look at the best few, once their device's software has changed
-FINALS_SECONDS = 1.0  # for each in the finals, at most; they end earlier where nothing is in doubt
 
 
 class Measurer(Protocol):
@@ -40,6 +40,8 @@ class Measurer(Protocol):
     def measure(
         self, problem: Problem, candidate: Candidate, seconds: float, best: float, patience: float, policy: Policy
     ) -> Measurement: ...
+
+    def ahead(self, problem: Problem, candidates: list[Candidate], patience: float) -> bool: ...
 
     def compare(
         self, problem: Problem, candidates: list[Candidate], seconds: float, best: float, patience: float,
@@ -123,6 +125,7 @@ class Search:
         self._roof = roof.details if (roof := self.store.roof(device.fingerprint)) is not None else {}
         self._carried: dict[str, Any] = {}  # what a former search's end says beyond this one's
         self._trials: list[Record] = []
+        self._worthwhile = True  # compiling ahead: not where nothing can be kept
         self._costs: list[float] = []  # seconds that measuring a candidate took, compilation included
 
     def run(self) -> Result:
@@ -155,7 +158,9 @@ class Search:
 
     def _explore(self) -> str:
         """Measure one candidate after the other. Returns why it stopped: "settled", "roof" or "budget"."""
-        for candidate in self.past.first():
+        first = self.past.first()
+        self._ahead(first)
+        for candidate in first:
             self._measure(candidate, math.inf)
         if not self.past.candidates:
             return "settled"
@@ -166,9 +171,7 @@ class Search:
         def measure(config: Config) -> float:
             nonlocal idle
             before = self._best()
-            k = pool.find(config)
-            assert k is not None
-            taken = self._measure(candidates[k], max(self._left(), 1.0) + OVERRUN)
+            taken = self._measure(candidates[pool.index(config)], max(self._left(), 1.0) + OVERRUN)
             better = taken.status == "ok" and (before is None or beats(taken, before))
             idle = 0 if better else idle + 1
             if taken.status != "ok":
@@ -178,9 +181,16 @@ class Search:
         rows = [r for r in self.past.known.values() if r.name in self.past.candidates]
         done = [(flat(Candidate(r.kernel, r.config)), r.seconds if r.status == "ok" else None) for r in rows]
         known = [Known(flat(c), seconds, origin) for c, seconds, origin in self.past.advice()]
-        past: dict[str, Any] = {"seed": self._seed(), "done": done, "known": known}
+        past: dict[str, Any] = {"seed": self._seed(), "done": done, "known": known, "together": AHEAD}
+        past["ahead"] = lambda configs: self._ahead([candidates[pool.index(c)] for c in configs])
         stopped = explore(pool, measure, lambda: self._stop(idle >= patience), **past)[1]
         return "settled" if stopped == "exhausted" else stopped
+
+    def _ahead(self, candidates: list[Candidate]) -> None:
+        """Compile several at once, while nothing is timed."""
+        if len(candidates) > 1 and self._worthwhile:
+            patience = max(self._left(), 1.0) + OVERRUN
+            self._worthwhile = self.measurer.ahead(self.problem, candidates, patience)
 
     def _stop(self, settled: bool) -> str:
         """Why to measure nothing more; "" to go on. An exhaustive search does not take the roof's word."""
@@ -222,7 +232,7 @@ class Search:
         fastest = min(r.seconds for r in able)
         self._tell("finals")
         left = max(self._left(), 0.05)
-        seconds = min(left / 2, FINALS_SECONDS * len(few))
+        seconds = min(left / 2, finals_seconds(fastest) * len(few))
         patience = max(left, 1.0) + OVERRUN
         taken = self.measurer.compare(self.problem, few, seconds, fastest, patience, self.policy)
         session = new_session()
@@ -253,7 +263,7 @@ class Search:
     def _result(self, stopped: str, reason: str = "") -> Result:
         best, baseline = verdict(self.store, self.problem, self.device)
         if best is None and not reason:
-            failed = next((r for r in self.past.known.values() if r.status == "failed"), None)
+            failed = next((r for r in self.past.known.values() if r.status != "ok"), None)
             stopped, reason = "failed", failed.reason if failed else "no kernel applies to this problem on this device"
         told = tuple(self._trials), stopped, reason, tuple(self.past.changed)
         return Result(self.problem, self.device.name, best, baseline, *told)

@@ -19,6 +19,7 @@ from tilewright.backends.registry import default_device_name, get_device
 from tilewright.kernels.raw import RawArgument, RawConfig, RawKernel, RawProblem, Three
 from tilewright.kernels.space import Config, Rule, Space
 from tilewright.tuner.measure import Unmeasurable
+from tilewright.tuner.policy import Policy
 from tilewright.tuner.pool import valid_configs
 from tilewright.tuner.tune_problem import Result, Search, Status, allotment
 
@@ -44,10 +45,10 @@ def tune_raw(
     source: str | Path, entry: str, arguments: Sequence[Any], choices: Mapping[str, Sequence[Any]], *,
     rules: Sequence[Any], grid: Extents, group: Extents, outputs: Sequence[int] | None, updates: Sequence[int],
     device: str | None, reference: Any, tolerance: float | None, effort: str, budget: float | None,
-    progress: Callable[[Status], None] | None,
+    progress: Callable[[Status], None] | None, numerics: str = "tolerance",
 ) -> Tuned:  # fmt: skip
     """See `tilewright.tune_kernel`."""
-    allotted = allotment(effort, budget)
+    allotted, policy = allotment(effort, budget), Policy(numerics=numerics)
     if tolerance is not None and not 0 < tolerance < 1:
         raise ValueError(f"tolerance is a share between 0 and 1, not {tolerance!r}")
     where = get_device(device or default_device_name())
@@ -66,9 +67,9 @@ def tune_raw(
         digest = _write(Path(folder), given, access, expected)
         problem = RawProblem.of(kernel, digest, folder, tolerance or 0.0)
         (Path(folder) / "problem.json").write_text(json.dumps(problem.dump()))
-        result = Search(problem, where, effort, allotted, progress or (lambda status: None)).run()
+        result = Search(problem, where, effort, allotted, progress or (lambda status: None), policy=policy).run()
     if result.best is None:
-        failed = sum(r.status == "failed" for r in result.trials)
+        failed = sum(r.status != "ok" for r in result.trials)
         what = f"none of the {failed} configs tried works; the first: " if failed else ""
         raise Unmeasurable(f"{entry} cannot be tuned on {where.name}: {what}{result.reason}")
     return Tuned(problem, where, result, dict(result.best.config))

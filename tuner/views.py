@@ -56,14 +56,15 @@ class Index:
         rows = self._trials.get((problem, fingerprint), ())
         return {(r.name, r.text): r for r in rows if r.status == "failed"}
 
-    def advantage(self, best: Record) -> float:
-        """How many times slower than `best` the vendor was, measured alike; 0 where that is not known."""
+    def advantage(self, best: Record, vendor: bool) -> float:
+        """How many times slower than `best` the vendor, or the default, surely was, measured alike; 0 if not known.
+
+        From the ends of the two intervals that face each other: noise must not speak for a size never measured.
+        """
         rows = self._trials.get((best.problem, best.fingerprint), ())
-        times = [
-            r.seconds for r in rows
-            if r.kernel == VENDOR and r.status == "ok" and (r.session, r.policy) == (best.session, best.policy)
-        ]  # fmt: skip
-        return times[-1] / best.seconds if times else 0.0
+        alike = [r for r in rows if r.status == "ok" and (r.session, r.policy) == (best.session, best.policy)]
+        times = [r.low for r in alike if (r.kernel == VENDOR if vendor else r.default)]
+        return times[-1] / best.high if times else 0.0
 
     def near(self, problem: Problem, fingerprint: Fingerprint, reach: float) -> list[tuple[float, str]]:
         """Distance and key of each problem of the same family at other sizes."""

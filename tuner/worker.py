@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from tilewright.backends.cache import binary
+from tilewright.backends.cache import binary, has_program
 from tilewright.backends.protocol import (
     CompileError,
     Device,
     DeviceLost,
     LaunchError,
     OutOfMemory,
+    Source,
     TilewrightError,
     Unsupported,
 )
@@ -90,6 +93,26 @@ class Worker:
             if not isinstance(kernel, Ready):
                 binary(self._device, kernel.render(problem, request["config"], language))
         return {}
+
+    def _ahead(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Compile candidates in threads: compilers are programs of their own, or let go of the interpreter."""
+        self._stage("build")
+        device, problem = self._device, problem_of(request["problem"])
+        known, sources = kernels(problem, device), []
+        for name, config in request["candidates"]:
+            if name != VENDOR and not isinstance(known[name], Ready):
+                with suppress(Exception):  # what cannot be rendered is told when it is measured
+                    sources.append(known[name].render(problem, config, device.limits.language))
+        missing = [source for source in dict.fromkeys(sources) if not has_program(device, source)]
+
+        def build(source: Source) -> bool:
+            with suppress(Exception):  # likewise what does not compile
+                binary(device, source)
+                return has_program(device, source)
+            return True
+
+        with ThreadPoolExecutor(max(len(missing), 1)) as threads:
+            return {"kept": all(threads.map(build, missing))}
 
     def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
         candidates = [Candidate(kernel, config) for kernel, config in request["candidates"]]

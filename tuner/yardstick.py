@@ -60,11 +60,15 @@ def _bounds(problem: Problem, roof: dict[str, float], device: Device) -> dict[st
 
 
 def least_seconds(problem: Problem, roof: dict[str, float]) -> float:
-    """The problem at the roof: its bytes at triad bandwidth, or its operations at the multiply-add rate if longer."""
-    dtype = "float64" if problem.outputs[0].dtype == "float64" else "float32"
-    moving = problem.nbytes / roof["triad_bytes_per_second"]
-    madds = roof.get(f"{dtype}_madds_per_second", 0.0)
-    return max(moving, problem.operations / (2 * madds)) if madds else moving
+    """The problem at the roof."""
+    return bound(problem.nbytes, problem.operations, problem.outputs[0].dtype, roof)
+
+
+def bound(nbytes: int, operations: int, dtype: str, roof: dict[str, float]) -> float:
+    """Seconds for so many bytes at triad bandwidth, or for the operations at the multiply-add rate if longer."""
+    moving = nbytes / roof["triad_bytes_per_second"]
+    madds = roof.get(f"{'float64' if dtype == 'float64' else 'float32'}_madds_per_second", 0.0)
+    return max(moving, operations / (2 * madds)) if madds else moving
 
 
 def share_of_roof(problem: Problem, seconds: float, roof: dict[str, float]) -> float:

@@ -42,6 +42,10 @@ def test_runs_and_saves_what_it_found(folder, capsys):
     assert set(results) == {"tilewright", *(f"tilewright, others {how}" for how in search.TRANSFER)}
     assert results["tilewright, others as they are"]["fractions"]["50"] == 1.0
     assert "all spaces" in capsys.readouterr().out
+    search.main([*arguments, "--only", "random", "--jobs", "2"])
+    both = json.loads(path.read_text())["results"]
+    assert both == {**results, "random": both["random"]}
+    assert search.main([*arguments, "--only", "no such"]) == 2 and "optuna TPE" in capsys.readouterr().out
 
 
 def test_without_data_it_says_where_they_come_from(capsys):

@@ -116,6 +116,7 @@ def together(folder: Path, count: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=0)
+    parser.add_argument("--longest", type=float, default=2.0, help="seconds until a kill; more on a loaded machine")
     parser.add_argument("--together", type=int, default=0)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -125,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.times:
-            hits = killed(folder, given.times)
+            hits = killed(folder, given.times, longest=given.longest)
             print(f"killed {hits} of {given.times} times at work")
         if given.together:
             said = together(folder, given.together)

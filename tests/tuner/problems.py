@@ -70,6 +70,7 @@ class FakeMeasurer:
         self._seconds, self.cost, self.now = seconds, cost, 0.0
         self.asked: list[str] = []
         self.compared: list[list[str]] = []
+        self.built: list[list[str]] = []
 
     def clock(self) -> float:
         return self.now
@@ -79,6 +80,10 @@ class FakeMeasurer:
         self.asked.append(candidate.name)
         found = self._seconds(candidate)
         return Measurement("failed", found) if isinstance(found, str) else taken(found)
+
+    def ahead(self, problem, candidates, patience):
+        self.built.append([c.name for c in candidates])
+        return True
 
     def compare(self, problem, candidates, seconds, best, patience=math.inf, policy=DEFAULT):
         self.now += self.cost

@@ -59,7 +59,7 @@ def test_logarithms_get_positive_inputs():
     "problem", [double(), matmul(33), matmul(17, epilogue=True), matmul(24, dtype="float64"), gather()]
 )
 def test_a_correct_result_passes(problem):
-    assert 0 <= Reference(problem, make_inputs(problem)).verify(0, filled(problem)) <= 1
+    assert 0 <= Reference(problem, make_inputs(problem)).verify(0, filled(problem)).error <= 1
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -106,7 +106,7 @@ def test_complex_numbers_are_checked_part_by_part(dtype):
     problem = Problem("map", (500,), (Operand(dtype, (1,), 0, 500),), (Operand(dtype, (2,), 0, 1000),), (squares,))
     judge = Reference(problem, make_inputs(problem))
     good = np.frombuffer(filled(problem), dtype)
-    assert judge.verify(0, good.tobytes()) <= 1
+    assert judge.verify(0, good.tobytes()).error <= 1
     for at, value, message in ((8, good[8].real, "are wrong"), (8, poisoned(problem)[0], "are wrong"),
                                (9, good[8], "not part"), (1000, good[8], "past the end")):  # fmt: skip
         bad = good.copy()

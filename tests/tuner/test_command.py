@@ -120,6 +120,7 @@ def test_how_times_are_taken_is_a_choice_and_in_the_records(home, device):
     assert trials and {(r.policy.cache, r.policy.launch) for r in trials} == {("cold", "replayed")}
     assert any(r.status == "ok" for r in trials)
     assert "'tepid' is not one of" in run(home, "tune", "--cache", "tepid")[2]
+    assert "numerics is 'bitwise', 'tolerance', or a distance" in run(home, "tune", "--numerics", "exact")[2]
 
 
 def test_sizes_are_tuned_as_a_whole(home, tmp_path):

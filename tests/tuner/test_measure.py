@@ -80,7 +80,7 @@ def test_a_slow_leak_is_ended_with_its_worker(supervised):
     supervisor = supervised({"4096": "leak"}, leak_nbytes=100 << 20)
     assert supervisor.measure(double(), candidate(2048), 0.02).status == "ok"
     worker = supervisor._child
-    for _ in range(9):
+    for _ in range(60):  # few runs fit into a measurement where other work goes on
         assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
         if supervisor._child is not worker:
             break
@@ -109,6 +109,16 @@ def test_a_compiler_that_takes_too_long_is_ended(supervised):
     failed = supervisor.measure(double(), candidate(2048), 0.02, patience=1.0)
     assert (failed.status, failed.reason) == ("failed", "hang: did not compile within 1 s")
     assert supervisor.measure(double(), candidate(4096), 0.02).status == "ok"
+
+
+def test_several_are_compiled_at_once_and_what_goes_wrong_is_told_later(supervised):
+    few = [candidate(2048), candidate(4096), candidate(8192)]
+    supervisor = supervised({2048: "slow build", 4096: "compile"})
+    start = monotonic()
+    assert supervisor.ahead(double(), few[1:], 1.0)
+    assert not supervisor.ahead(double(), few, 0.5) and monotonic() - start < 20
+    reasons = [supervisor.measure(double(), c, 0.05, patience=0.5).reason for c in few]
+    assert [r.partition(":")[0] for r in reasons] == ["hang", "does not compile", ""]
 
 
 def test_what_a_kernel_prints_is_no_answer(supervised):

@@ -55,10 +55,11 @@ def test_importance_is_the_share_that_a_tunable_explains(store):
 def test_the_page_is_whole_and_needs_nothing_else(store, tmp_path, monkeypatch):
     monkeypatch.setattr("tilewright.tuner.command_report.default_store", lambda: store)
     done = CliRunner().invoke(cli, ["report", str(tmp_path / "r.html")])
-    assert done.exit_code == 0 and done.output.startswith("2 problems on 1 devices written to ")
+    assert done.exit_code == 0 and done.output.startswith("2 problems on 1 device written to ")
     text = (tmp_path / "r.html").read_text()
     for title in ("Before and after", "Roofline", "Convergence", "What each tunable decides", "Winners"):
         assert f"<h3>{title}</h3>" in text
+    assert "<li>map add 1000 float32, 0 % of the roof" in text and "<li class=none>" in text
     assert "4 ms default" in text and "1 ms, 4.00x" in text and "tile&lt;&amp;&gt;" in text
     assert not any(word in text for word in ("http", "<script", "src=", "@import", "url("))
     drawings = [f"<svg{part.split('</svg>')[0]}</svg>" for part in text.split("<svg")[1:]]

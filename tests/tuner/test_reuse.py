@@ -18,7 +18,7 @@ from tilewright.kernels import KERNELS
 from tilewright.tuner import choose
 from tilewright.tuner.command_why import why_record
 from tilewright.tuner.policy import DEFAULT, Policy
-from tilewright.tuner.prepare import Candidate, text_hash
+from tilewright.tuner.prepare import Candidate, default_candidate, text_hash
 from tilewright.tuner.records import Record
 from tilewright.tuner.reuse import reuse
 from tilewright.tuner.store import Store
@@ -99,9 +99,9 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
     device, problem = FakeDevice(vendor=True), matmul(96)
     kernel, config = valid(problem, device)
 
-    def race(n, own, vendor, session):
-        store.append(trial(matmul(n), kernel, config, own, stage="final", session=session))
-        store.append(trial(matmul(n), "vendor", {}, vendor, stage="final", session=session))
+    def race(n, own, vendor, session, spread=0.0):
+        store.append(trial(matmul(n), kernel, config, own, stage="final", session=session, spread=spread))
+        store.append(trial(matmul(n), "vendor", {}, vendor, stage="final", session=session, spread=spread))
 
     race(64, 1.0e-3, 1.03e-3, "a")
     assert choose(problem, device).origin == "vendor"
@@ -109,6 +109,24 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
     closer, farther = matmul(120), matmul(80)
     assert choose(closer, device).origin == "nearest" and choose(closer, device).candidate.config == config
     assert choose(farther, device).origin == "vendor"  # what is closest says that the vendor is as good
+    race(2048, 1.0e-3, 1.50e-3, "c", spread=1.2e-4)
+    assert choose(matmul(2000), device).origin == "vendor"  # beaten, but perhaps by less than the margin
+
+
+def test_without_a_vendor_the_default_is_what_the_nearest_must_have_beaten(store):  # noqa: F811
+    device, problem = FakeDevice(), double(1 << 20)
+    own, base = {"TILE": 4096, "FLAT": 0, "THREADS": 1}, default_candidate(problem, device.limits)
+    assert base.config != own
+
+    def race(n, seconds, others, session):
+        store.append(trial(double(n), "map", own, seconds, stage="final", session=session))
+        default = {"stage": "final", "session": session, "default": True}
+        store.append(trial(double(n), "map", base.config, others, **default))
+
+    race(1 << 19, 1.00e-3, 1.04e-3, "a")
+    assert choose(problem, device).origin == "default"
+    race(3 << 19, 1.00e-3, 1.20e-3, "b")
+    assert choose(double(5 << 18), device).candidate.config == own
 
 
 def test_why_names_what_changed(store, cpu, monkeypatch):  # noqa: F811

@@ -17,6 +17,7 @@ from tilewright.tuner import Failed, Known, search
 from tilewright.tuner.pool import Pool, valid_configs
 from tilewright.tuner.propose import Proposer
 from tilewright.tuner.sampler import PoolSampler
+from tilewright.tuner.transfer import Advice
 
 CHOICES = {
     "X": (1, 2, 4, 8, 16, 32), "Y": (16, 32, 48, 64, 80, 96), "SCALE": (0.25, 0.5, 1.0, 2.0), "MODE": ("a", "b", "c"),
@@ -121,6 +122,20 @@ def test_known_times_come_first_and_misleading_ones_do_no_harm():
     assert search(SPACE, hills, trials=60, known=[*backwards, *elsewhere, *failed]).best.seconds <= 1.2
     plain = asked(SPACE, hills, trials=8)[0]
     assert asked(SPACE, hills, trials=8, known=[*elsewhere, *failed])[0] == plain
+
+
+def test_times_that_belong_to_other_configs_are_seen_through_before_the_first_trial():
+    rng = np.random.default_rng(0)
+    times = [hills(c) for c in SPACE]
+    mixed = [(c, s, "mixed up") for c, s in zip(SPACE, rng.permutation(times).tolist(), strict=True)]
+    assert asked(SPACE, hills, trials=12, known=mixed)[0] == asked(SPACE, hills, trials=12)[0]
+    pool = Pool(SPACE)
+    for noise in (0.0, 0.2, 1.0):  # a rough space is none that is mixed up
+        rough = [Known(c, s * (1 + noise * rng.random()), "rough") for c, s in zip(SPACE, times, strict=True)]
+        assert len(Advice(pool, rough)) == 1
+    few = [Known(c, s, "few") for c, s, _ in mixed[:40]]  # nobody can tell
+    alike = [Known(c, 1.0, "alike") for c in SPACE]
+    assert len(Advice(pool, [*few, *alike])) == 2
 
 
 def test_seconds_end_the_search():

@@ -215,6 +215,15 @@ def test_what_cannot_be_measured_is_told(store):
     assert (result.stopped, result.reason) == ("failed", "fake: OutOfMemory: 5 bytes were asked for")
 
 
+def test_two_are_compiled_at_once_while_nothing_is_timed(store):
+    measurer = FakeMeasurer(bowl)
+    result = search(store, measurer).run()
+    assert all(len(names) == 2 for names in measurer.built)
+    built = [name for names in measurer.built for name in names]
+    default, *measured = dict.fromkeys(r.name for r in result.trials if r.stage == "screen")
+    assert default not in built and built[: len(measured)] == measured  # the last may have been compiled in vain
+
+
 def test_progress_tells_the_best_so_far(store):
     seen = []
     search(store, FakeMeasurer(bowl), progress=seen.append).run()

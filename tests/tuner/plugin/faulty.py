@@ -76,6 +76,8 @@ def act(fault, result):
         os._exit(3)
     elif fault == "wrong":
         result[len(result) // 2] += 1
+    elif fault == "off":
+        result[:] = np.nextafter(result, np.float32(np.inf))
     elif fault == "nan":
         result[3] = np.nan
     elif fault == "print":
