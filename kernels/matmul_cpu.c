@@ -42,6 +42,7 @@
 #endif
 
 #define TILE_N (TILE_VECTORS * VECTOR / (i64)sizeof(ACC))
+#define HALF_N ((TILE_VECTORS + 1) / 2 * VECTOR / (i64)sizeof(ACC))
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 #define BLOCKS(extent, block) (((extent) + (block) - 1) / (block))
 #define ROUND_UP(x, step) (BLOCKS(x, step) * (step))
@@ -84,43 +85,51 @@ typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(A
 #define FUSE
 #endif
 
-/* sums[TILE_M, TILE_N] (+)= a[TILE_M, depth] * b[depth, TILE_N], rows of the sums lying `row` apart. The tile's
+/* sums[TILE_M, vectors] (+)= a[TILE_M, depth] * b[depth, vectors], rows of the sums lying `row` apart. The tile's
    accumulators, one row of b and one element of a must fit into the vector registers. */
-FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step,
-                           int first, WORK ACC *sums, i64 row) {
-    FUSE
-    vector c[TILE_M][TILE_VECTORS];
-    UNROLL
-    for (int r = 0; r < TILE_M; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            FETCH((WORK vector_anywhere *)(sums + r * row) + v); /* asked for now, here when the loop is done */
-            c[r][v] = (vector){};
-        }
+#define MULTIPLY(name, vectors) \
+    FUSED static void name(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step, \
+                           int first, WORK ACC *sums, i64 row) { \
+        FUSE \
+        vector c[TILE_M][vectors]; \
+        UNROLL \
+        for (int r = 0; r < TILE_M; r++) { \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) { \
+                FETCH((WORK vector_anywhere *)(sums + r * row) + v); /* asked for now, here when the loop is done */ \
+                c[r][v] = (vector){}; \
+            } \
+        } \
+        for (i64 p = 0; p < depth; p++) { \
+            vector y[vectors]; \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) \
+                y[v] = ((WORK const vector_anywhere *)b)[v]; \
+            UNROLL \
+            for (int r = 0; r < TILE_M; r++) { \
+                const ACC x = a[r * a_row]; \
+                UNROLL \
+                for (int v = 0; v < vectors; v++) \
+                    c[r][v] += x * y[v]; \
+            } \
+            a += a_step; \
+            b += b_step; \
+        } \
+        UNROLL \
+        for (int r = 0; r < TILE_M; r++) { \
+            WORK vector_anywhere *const sum = (WORK vector_anywhere *)(sums + r * row); \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) \
+                sum[v] = first ? c[r][v] : (vector)sum[v] + c[r][v]; \
+        } \
     }
-    for (i64 p = 0; p < depth; p++) {
-        vector y[TILE_VECTORS];
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++)
-            y[v] = ((WORK const vector_anywhere *)b)[v];
-        UNROLL
-        for (int r = 0; r < TILE_M; r++) {
-            const ACC x = a[r * a_row];
-            UNROLL
-            for (int v = 0; v < TILE_VECTORS; v++)
-                c[r][v] += x * y[v];
-        }
-        a += a_step;
-        b += b_step;
-    }
-    UNROLL
-    for (int r = 0; r < TILE_M; r++) {
-        WORK vector_anywhere *const sum = (WORK vector_anywhere *)(sums + r * row);
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++)
-            sum[v] = first ? c[r][v] : (vector)sum[v] + c[r][v];
-    }
-}
+MULTIPLY(multiply, TILE_VECTORS)
+MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no wider */
+#define MULTIPLY_TILE(wide, ...) \
+    if ((wide) > HALF_N) \
+        multiply(__VA_ARGS__); \
+    else \
+        multiply_half(__VA_ARGS__)
 
 #ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
 
@@ -202,9 +211,10 @@ static inline void turn(ACC (*lines)[CHUNK], i64 at, i64 count, ACC *to, i64 ste
                 if (r + (tile) <= (extent)) { /* a constant length */ \
                     FOR_EACH(s, 0, tile) \
                         line[s] = LOADED(r + s, p); \
-                } else \
-                    for (i64 s = 0; s < (tile); s++) \
+                } else { \
+                    FOR_EACH(s, 0, tile) \
                         line[s] = r + s < (extent) ? LOADED(r + s, p) : 0; \
+                } \
             }
 
 /* Rows i0 .. i0 + rows of A, depth columns from p0, as panels of [depth][TILE_M]. */
@@ -269,12 +279,14 @@ KERNEL {
     const i64 columns_in_place = PACK_B ? 0 : columns / TILE_N * TILE_N;
 #if CPU_GROUPS
     /* The allocator keeps such pieces between calls; the stack would do as well, were it large on every thread. */
-    const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K && !C_IN_PLACE ? MOST_M * MOST_N : TILE_M * TILE_N;
+    const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K && !C_IN_PLACE ? MOST_M * MOST_N : 0;
     const i64 packed_rows = ROUND_UP(rows - rows_in_place, TILE_M);
     const i64 packed_columns = LEAST(ROUND_UP(columns - columns_in_place, TILE_N), MOST_STRIP);
-    char *const memory = __builtin_malloc(sizeof(ACC) * (tiles + (packed_rows + packed_columns) * deepest) + 64 + VECTOR);
-    ACC *const partial = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = partial + tiles;
+    const i64 needed = tiles + (packed_rows + packed_columns) * deepest;
+    char *const memory = needed ? __builtin_malloc(sizeof(ACC) * needed + 64 + VECTOR) : 0;
+    ACC *const aligned = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = aligned + tiles;
     ACC *const panels_a = panels_b + packed_columns * deepest;
+    ACC tile[TILE_M * TILE_N] __attribute__((aligned(64))), *const partial = tiles ? aligned : tile;
 #else
     SHARED(ACC, partial, MOST_M * MOST_N) __attribute__((aligned(64)));
     SHARED(ACC, panels_b, MOST_STRIP * BLOCK_K) __attribute__((aligned(64)));
@@ -309,11 +321,11 @@ KERNEL {
                         ACC *const c = (ACC *)C_AT(b, i0 + i, j0 + j);
                         multiply(depth, x, x_row, x_step, y, y_step, first, c, C_ROW);
                     } else {
-                        multiply(depth, x, x_row, x_step, y, y_step, 1, sum, TILE_N);
+                        MULTIPLY_TILE(wide, depth, x, x_row, x_step, y, y_step, 1, sum, TILE_N);
                         add_part(ARGUMENTS, b, i0 + i, here, j0 + j, wide, first, sum);
                     }
 #else
-                    multiply(depth, x, x_row, x_step, y, y_step, first, sum, TILE_N);
+                    MULTIPLY_TILE(wide, depth, x, x_row, x_step, y, y_step, first, sum, TILE_N);
                     if (last)
                         store(ARGUMENTS, b, i0 + i, here, j0 + j, wide, sum);
                     if (K > BLOCK_K) /* else one tile's sums are enough */

@@ -32,6 +32,12 @@ def register_file(limits: Limits) -> tuple[int, int]:
     return nbytes, limits.registers * 4 // nbytes or 16
 
 
+def shortest_vector(problem: Problem, limits: Limits, n: int) -> int:
+    """Bytes of the shortest vector that holds `n` sums; those of a register where none does."""
+    most, nbytes = register_file(limits)[0], max(n * sum_nbytes(problem), 16)
+    return next((v for v in (16, 32, 64) if nbytes <= v <= most), most)
+
+
 def _ceil(extent: int, step: int) -> int:
     return -(-extent // step)
 
@@ -63,6 +69,15 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, 
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
 
 
+def _in_rows(problem: Problem, factor: Factor, apart: int = 0) -> bool:
+    """Whether a factor lies in memory in rows along k, and those not a multiple of `apart` bytes from each other."""
+    if factor.load is None:
+        return False
+    operand = problem.inputs[factor.load]
+    nbytes = operand.strides[factor.axis] * DTYPES[operand.dtype].nbytes
+    return operand.strides[DEPTH] == 1 and (not apart or nbytes % apart != 0)
+
+
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
     """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
     text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
@@ -89,7 +104,7 @@ class _Fit:
     def choices(self) -> dict[str, tuple[int, ...]]:
         _, m, n, k = self.problem.space
         return {
-            "VECTOR": (register_file(self.limits)[0],),
+            "VECTOR": tuple(v for v in (64, 32, 16) if v <= register_file(self.limits)[0]),
             "SWAP": (0, 1),
             "PACK_A": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "PACK_B": (0, 1) if self.limits.threads_per_group == 1 else (1,),
@@ -106,6 +121,7 @@ class _Fit:
             Rule(
                 "a factor read in place must be a plain operand in the type of the sum, B along its rows", self.readable
             ),
+            Rule("a shorter vector than the registers' is for results that are narrower", self.vector_is_filled),
             Rule("the block is larger than the whole result, or the strip than the block", self.block_is_used),
             Rule("the tile is larger than the whole result", self.tile_is_used),
             Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
@@ -119,6 +135,10 @@ class _Fit:
         b_is_plain = second.load is not None and second.along_axis
         return bool((c["PACK_A"] or first.load is not None) and (c["PACK_B"] or b_is_plain))
 
+    def vector_is_filled(self, c: Config) -> bool:
+        _, _, _, n = self.seen[int(c["SWAP"])]
+        return int(c["VECTOR"]) in (register_file(self.limits)[0], shortest_vector(self.problem, self.limits, n))
+
     def block_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
         strips = up_to(STRIPS_N, min(n, int(c["BLOCK_N"])))
@@ -127,11 +147,10 @@ class _Fit:
     def tile_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
-        return rows < 2 * m and (vectors - 1) * self.lanes < n
+        return rows < 2 * m and (vectors - 1) * self.lanes(c) < n
 
-    @cached_property
-    def lanes(self) -> int:
-        return register_file(self.limits)[0] // sum_nbytes(self.problem)
+    def lanes(self, c: Config) -> int:
+        return int(c["VECTOR"]) // sum_nbytes(self.problem)
 
     def fits_registers(self, c: Config) -> bool:
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
@@ -140,12 +159,12 @@ class _Fit:
 
     def hides_latency(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
-        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes) * m)
+        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes(c)) * m)
 
     def fits_shared(self, c: Config) -> bool:
         rows, columns, depth = (int(c[f"BLOCK_{letter}"]) for letter in "MNK")
-        rows, columns = rows + int(c["TILE_M"]), columns + int(c["TILE_VECTORS"]) * self.lanes  # whole tiles
-        strip = int(c["STRIP_N"]) + int(c["TILE_VECTORS"]) * self.lanes
+        rows, columns = rows + int(c["TILE_M"]), columns + int(c["TILE_VECTORS"]) * self.lanes(c)  # whole tiles
+        strip = int(c["STRIP_N"]) + int(c["TILE_VECTORS"]) * self.lanes(c)
         elements = rows * columns + (rows + strip) * depth
         return self.limits.threads_per_group == 1 or elements * sum_nbytes(self.problem) <= self.limits.shared_nbytes
 
@@ -178,13 +197,16 @@ class MatmulCpu:
         lanes = vector // sum_nbytes(problem)
         # Vectors run along the longer side where the other is thinner than a vector, along what is stored in order, and
         # such that a large factor that lies along k is read in place instead of being transposed for a few uses.
-        strides = problem.outputs[0].strides
-        thin, stored, along_k = n < lanes <= m, strides[1] == 1 != strides[2], oriented(problem, False)[1].along_k
-        swap = thin or (m >= lanes and (stored or (m <= FLAT < n and along_k)))
+        strides, (left, right, _, _) = problem.outputs[0].strides, oriented(problem, False)
+        thin, stored = n < lanes <= m, strides[1] == 1 != strides[2]
+        swap = (thin and not _in_rows(problem, left)) or (m >= lanes and stored) or (m <= FLAT < n and right.along_k)
         first, second, m, n = oriented(problem, swap)
+        vector = shortest_vector(problem, limits, n)
+        lanes = vector // sum_nbytes(problem)
         small = m * n * k <= SMALL
         in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
-        packs = (int(not (small or min(m, n) <= FLAT or self._spread(problem, first)) or first.load is None), int(not in_place))
+        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first, PAGE_NBYTES))
+        packs = (int(not a_in_place), int(not in_place))
         if limits.threads_per_group != 1:
             packs = (1, 1)
         tiles = [*(WIDE_TILES if registers >= 32 else ()), *TILES]
@@ -203,15 +225,6 @@ class MatmulCpu:
             if space.refusal(config) is None:
                 return config
         return next(iter(space))
-
-    @staticmethod
-    def _spread(problem: Problem, first: Factor) -> bool:
-        """Whether a tile's rows of A can stay in a first-level cache where they lie, each along k."""
-        if first.load is None:
-            return False
-        operand = problem.inputs[first.load]
-        nbytes = operand.strides[first.axis] * DTYPES[operand.dtype].nbytes
-        return operand.strides[DEPTH] == 1 and nbytes % PAGE_NBYTES != 0
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         return _source(self.name, problem, config)
