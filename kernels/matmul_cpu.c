@@ -11,6 +11,7 @@
      A_ALONG_K B_ALONG_K      1 where the operand lies side by side along k, so that packing must transpose
      PACK_A PACK_B            0: full panels are read where they lie, at A_AT(b, i, p) + r * A_ROW + s * A_STEP
                               and at B_AT(b, p, j) + s * B_STEP
+     C_AT(b, i, j) C_ROW      only where the sums are the result: sums of a row lie there side by side
    Without it, this file compiles alone:
      cc -O3 -march=native -fopenmp-simd -include backends/prelude_cpu.h -c kernels/matmul_cpu.c */
 
@@ -34,10 +35,14 @@
 #define BLOCK_M 192
 #define BLOCK_N 512
 #define BLOCK_K 256
+#define STRIP_N 128
+#define C_AT(b, i, j) (out0 + (i) * n + (j))
+#define C_ROW n
 #define KERNEL void matmul(PARAMETERS, i64 group_0, i64 group_1, i64 group_2)
 #endif
 
 #define TILE_N (TILE_VECTORS * VECTOR / (i64)sizeof(ACC))
+#define HALF_N ((TILE_VECTORS + 1) / 2 * VECTOR / (i64)sizeof(ACC))
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 #define BLOCKS(extent, block) (((extent) + (block) - 1) / (block))
 #define ROUND_UP(x, step) (BLOCKS(x, step) * (step))
@@ -47,6 +52,7 @@
 /* The most rows and columns of a group, in whole tiles. */
 #define MOST_M ROUND_UP(BLOCK_M, TILE_M)
 #define MOST_N ROUND_UP(BLOCK_N, TILE_N)
+#define MOST_STRIP ROUND_UP(STRIP_N, TILE_N)
 
 /* Through OpenCL a CPU's group is one work-item, and what it works on lies in local memory, which there is plain
    memory. Pointers name their memory, so that factors cannot be read in place. */
@@ -56,6 +62,11 @@
 #else
 #define WORK __local
 #define FETCH(address) ((void)0)
+#endif
+#if CPU_GROUPS && defined(C_AT)
+#define C_IN_PLACE 1
+#else
+#define C_IN_PLACE 0
 #endif
 
 typedef ACC vector __attribute__((vector_size(VECTOR)));
@@ -74,113 +85,183 @@ typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(A
 #define FUSE
 #endif
 
-/* sum (+)= a[TILE_M, depth] * b[depth, TILE_N]. The tile's accumulators, one row of b and one element of a must fit
-   into the vector registers. */
-FUSED static void multiply(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step,
-                           int first, WORK ACC *sums) {
-    FUSE
-    WORK vector *const sum = (WORK vector *)sums;
-    vector c[TILE_M][TILE_VECTORS];
-    if (!first) /* asked for now, here when the loop is done */
-        UNROLL
-        for (int r = 0; r < TILE_M * TILE_VECTORS; r++)
-            FETCH(sum + r);
-    UNROLL
-    for (int r = 0; r < TILE_M; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++)
-            c[r][v] = (vector){};
+/* sums[TILE_M, vectors] (+)= a[TILE_M, depth] * b[depth, vectors], rows of the sums lying `row` apart. The tile's
+   accumulators, one row of b and one element of a must fit into the vector registers. */
+#define MULTIPLY(name, vectors) \
+    FUSED static void name(i64 depth, WORK const ACC *a, i64 a_row, i64 a_step, WORK const ACC *b, i64 b_step, \
+                           int first, WORK ACC *sums, i64 row) { \
+        FUSE \
+        vector c[TILE_M][vectors]; \
+        UNROLL \
+        for (int r = 0; r < TILE_M; r++) { \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) { \
+                FETCH((WORK vector_anywhere *)(sums + r * row) + v); /* asked for now, here when the loop is done */ \
+                c[r][v] = (vector){}; \
+            } \
+        } \
+        for (i64 p = 0; p < depth; p++) { \
+            vector y[vectors]; \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) \
+                y[v] = ((WORK const vector_anywhere *)b)[v]; \
+            UNROLL \
+            for (int r = 0; r < TILE_M; r++) { \
+                const ACC x = a[r * a_row]; \
+                UNROLL \
+                for (int v = 0; v < vectors; v++) \
+                    c[r][v] += x * y[v]; \
+            } \
+            a += a_step; \
+            b += b_step; \
+        } \
+        UNROLL \
+        for (int r = 0; r < TILE_M; r++) { \
+            WORK vector_anywhere *const sum = (WORK vector_anywhere *)(sums + r * row); \
+            UNROLL \
+            for (int v = 0; v < vectors; v++) \
+                sum[v] = first ? c[r][v] : (vector)sum[v] + c[r][v]; \
+        } \
     }
-    for (i64 p = 0; p < depth; p++) {
-        vector y[TILE_VECTORS];
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++)
-            y[v] = ((WORK const vector_anywhere *)b)[v];
-        UNROLL
-        for (int r = 0; r < TILE_M; r++) {
-            const ACC x = a[r * a_row];
-            UNROLL
-            for (int v = 0; v < TILE_VECTORS; v++)
-                c[r][v] += x * y[v];
-        }
-        a += a_step;
-        b += b_step;
-    }
-    UNROLL
-    for (int r = 0; r < TILE_M; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++)
-            sum[r * TILE_VECTORS + v] = first ? c[r][v] : sum[r * TILE_VECTORS + v] + c[r][v];
-    }
-}
+MULTIPLY(multiply, TILE_VECTORS)
+MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no wider */
+#define MULTIPLY_TILE(wide, ...) \
+    if ((wide) > HALF_N) \
+        multiply(__VA_ARGS__); \
+    else \
+        multiply_half(__VA_ARGS__)
 
 #ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
 
 /* Missing rows or columns of a panel's last tile are 0, so that the innermost loop need not know of them. A panel that
-   lies along k is loaded CHUNK elements at a time, which vectorises whatever the prologue is, and then transposed. */
+   lies along k is loaded CHUNK elements at a time, which vectorises whatever the prologue is, and then transposed. The
+   others are copied, TOGETHER panels at a time: their pieces of a row lie side by side, so that memory is read in runs
+   long enough to be fetched ahead. */
 #define CHUNK 64
-#define CLEAR(to, tile, here, depth) \
-    for (i64 p = 0; p < (depth); p++) \
-        for (i64 r = (here); r < (tile); r++) \
-            (to)[p * (tile) + r] = 0
-#define TRANSPOSE(to, tile, lines, count) \
-    for (i64 p = 0; p < (count); p++) \
-        for (i64 r = 0; r < (tile); r++) \
-            (to)[p * (tile) + r] = lines[r][p]
+#define TOGETHER 4
+#define LANES (VECTOR / (int)sizeof(ACC))
+
+#if CPU_GROUPS && !defined(__clang__)
+/* Transposes `count` elements of LANES lines, those of one result `step` behind those of the last: blocks of 1, 2, 4,
+   ... change places across the diagonal (Eklundh, "A fast computer method for matrix transposing", 1972). */
+static inline void turn(ACC (*lines)[CHUNK], i64 at, i64 count, ACC *to, i64 step) {
+    typedef __typeof__(__builtin_choose_expr(sizeof(ACC) == 8, (i64)0, (i32)0)) word;
+    typedef word words __attribute__((vector_size(VECTOR)));
+    vector line[LANES];
+    words place;
+    UNROLL
+    for (int k = 0; k < LANES; k++) {
+        line[k] = *(const vector *)(lines[k] + at);
+        place[k] = k;
+    }
+#define EXCHANGE(block) \
+    if (block < LANES) { \
+        const words odd = (place & block) != 0; \
+        const words low = place + (odd & (LANES - block)), high = place + (odd & LANES) + (~odd & block); \
+        UNROLL \
+        for (int r = 0; r < LANES; r++) { \
+            if (r & block) \
+                continue; \
+            const vector x = line[r], y = line[(r + block) % LANES]; \
+            line[r] = __builtin_shuffle(x, y, low); \
+            line[(r + block) % LANES] = __builtin_shuffle(x, y, high); \
+        } \
+    }
+    EXCHANGE(1) EXCHANGE(2) EXCHANGE(4) EXCHANGE(8) EXCHANGE(16)
+    UNROLL
+    for (int k = 0; k < LANES; k++)
+        if (k < count)
+            *(vector_anywhere *)(to + k * step) = line[k];
+}
+#define TURNS(tile) (2 * (tile) > LANES) /* else most lines would be of nobody */
+#else
+#define turn(lines, at, count, to, step) ((void)0)
+#define TURNS(tile) 0
+#endif
+
+/* What lies along k: `here` lines to a panel of [depth][tile]. Whole vectors are written, so that what is too much of
+   the last lies behind the panel. */
+#define PACK_ALONG_K(LOADED, here, tile, depth, to) \
+    ACC lines[ROUND_UP(tile, LANES)][CHUNK] __attribute__((aligned(64))); \
+    for (i64 r = (here); r < ROUND_UP(tile, LANES); r++) \
+        for (i64 q = 0; q < CHUNK; q++) \
+            lines[r][q] = 0; \
+    for (i64 p = 0; p < (depth); p += CHUNK) { \
+        const i64 count = LEAST(CHUNK, (depth) - p); \
+        for (i64 r = 0; r < (here); r++) { \
+            FOR_EACH(q, 0, count) \
+                lines[r][q] = LOADED(r, p + q); \
+        } \
+        if (TURNS(tile)) { \
+            for (i64 q = 0; q < count; q += LANES) \
+                for (i64 r = 0; r < (tile); r += LANES) \
+                    turn(lines + r, q, count - q, (to) + (p + q) * (tile) + r, tile); \
+        } else \
+            for (i64 q = 0; q < count; q++) \
+                for (i64 r = 0; r < (tile); r++) \
+                    (to)[(p + q) * (tile) + r] = lines[r][q]; \
+    }
+
+/* What lies across k: `extent` lines to panels of [depth][tile]. */
+#define PACK_ACROSS_K(LOADED, extent, tile, depth, to) \
+    for (i64 begin = 0; begin < (extent); begin += TOGETHER * (tile)) \
+        for (i64 p = 0; p < (depth); p++) \
+            for (i64 r = begin; r < LEAST(begin + TOGETHER * (tile), extent); r += (tile)) { \
+                WORK ACC *const line = (to) + r * (depth) + p * (tile); \
+                if (r + (tile) <= (extent)) { /* a constant length */ \
+                    FOR_EACH(s, 0, tile) \
+                        line[s] = LOADED(r + s, p); \
+                } else { \
+                    FOR_EACH(s, 0, tile) \
+                        line[s] = r + s < (extent) ? LOADED(r + s, p) : 0; \
+                } \
+            }
 
 /* Rows i0 .. i0 + rows of A, depth columns from p0, as panels of [depth][TILE_M]. */
 static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, WORK ACC *to) {
-    for (i64 i = 0; i < rows; i += TILE_M, to += depth * TILE_M) {
-        const i64 here = LEAST(TILE_M, rows - i);
+#define ROW(r, p) LOAD_A(b, i0 + (r), p0 + (p))
 #if A_ALONG_K
-        ACC lines[TILE_M][CHUNK] = {{0}};
-        for (i64 c = 0; c < depth; c += CHUNK) {
-            const i64 count = LEAST(CHUNK, depth - c);
-            for (i64 r = 0; r < here; r++) {
-                FOR_EACH(p, 0, count)
-                    lines[r][p] = LOAD_A(b, i0 + i + r, p0 + c + p);
-            }
-            TRANSPOSE(to + c * TILE_M, TILE_M, lines, count);
-        }
-#else
-        for (i64 p = 0; p < depth; p++) {
-            FOR_EACH(r, 0, here)
-                to[p * TILE_M + r] = LOAD_A(b, i0 + i + r, p0 + p);
-        }
-        CLEAR(to, TILE_M, here, depth);
-#endif
+    for (i64 i = 0; i < rows; i += TILE_M, i0 += TILE_M, to += depth * TILE_M) {
+        PACK_ALONG_K(ROW, LEAST(TILE_M, rows - i), TILE_M, depth, to)
     }
+#else
+    PACK_ACROSS_K(ROW, rows, TILE_M, depth, to)
+#endif
 }
 
 /* Columns j0 .. j0 + columns of B, depth rows from p0, as panels of [depth][TILE_N]. */
 static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, WORK ACC *to) {
-    for (i64 j = 0; j < columns; j += TILE_N, to += depth * TILE_N) {
-        const i64 here = LEAST(TILE_N, columns - j);
+#define COLUMN(s, p) LOAD_B(b, p0 + (p), j0 + (s))
 #if B_ALONG_K
-        ACC lines[TILE_N][CHUNK] = {{0}};
-        for (i64 c = 0; c < depth; c += CHUNK) {
-            const i64 count = LEAST(CHUNK, depth - c);
-            for (i64 s = 0; s < here; s++) {
-                FOR_EACH(p, 0, count)
-                    lines[s][p] = LOAD_B(b, p0 + c + p, j0 + j + s);
-            }
-            TRANSPOSE(to + c * TILE_N, TILE_N, lines, count);
-        }
-#else
-        for (i64 p = 0; p < depth; p++) {
-            FOR_EACH(s, 0, here)
-                to[p * TILE_N + s] = LOAD_B(b, p0 + p, j0 + j + s);
-        }
-        CLEAR(to, TILE_N, here, depth);
-#endif
+    for (i64 j = 0; j < columns; j += TILE_N, j0 += TILE_N, to += depth * TILE_N) {
+        PACK_ALONG_K(COLUMN, LEAST(TILE_N, columns - j), TILE_N, depth, to)
     }
+#else
+    PACK_ACROSS_K(COLUMN, columns, TILE_N, depth, to)
+#endif
 }
 
 static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, WORK const ACC *sum) {
     for (i64 r = 0; r < rows; r++) {
-        FOR_EACH(s, 0, columns)
-            STORE_C(b, i0 + r, j0 + s, sum[r * TILE_N + s]);
+        if (columns == TILE_N) { /* a constant length */
+            FOR_EACH(s, 0, TILE_N)
+                STORE_C(b, i0 + r, j0 + s, sum[r * TILE_N + s]);
+        } else {
+            FOR_EACH(s, 0, columns)
+                STORE_C(b, i0 + r, j0 + s, sum[r * TILE_N + s]);
+        }
     }
+}
+#endif
+
+#if C_IN_PLACE
+/* A tile beyond the result's edge. */
+static void add_part(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, int first, const ACC *sum) {
+    for (i64 r = 0; r < rows; r++)
+        for (i64 s = 0; s < columns; s++) {
+            ACC *const c = (ACC *)C_AT(b, i0 + r, j0 + s);
+            *c = first ? sum[r * TILE_N + s] : *c + sum[r * TILE_N + s];
+        }
 }
 #endif
 
@@ -198,43 +279,59 @@ KERNEL {
     const i64 columns_in_place = PACK_B ? 0 : columns / TILE_N * TILE_N;
 #if CPU_GROUPS
     /* The allocator keeps such pieces between calls; the stack would do as well, were it large on every thread. */
-    const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K ? MOST_M * MOST_N : TILE_M * TILE_N;
+    const i64 deepest = LEAST(BLOCK_K, K), tiles = K > BLOCK_K && !C_IN_PLACE ? MOST_M * MOST_N : 0;
     const i64 packed_rows = ROUND_UP(rows - rows_in_place, TILE_M);
-    const i64 packed_columns = ROUND_UP(columns - columns_in_place, TILE_N);
-    char *const memory = __builtin_malloc(sizeof(ACC) * (tiles + (packed_rows + packed_columns) * deepest) + 64);
-    ACC *const partial = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = partial + tiles;
+    const i64 packed_columns = LEAST(ROUND_UP(columns - columns_in_place, TILE_N), MOST_STRIP);
+    const i64 needed = tiles + (packed_rows + packed_columns) * deepest;
+    char *const memory = needed ? __builtin_malloc(sizeof(ACC) * needed + 64 + VECTOR) : 0;
+    ACC *const aligned = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = aligned + tiles;
     ACC *const panels_a = panels_b + packed_columns * deepest;
+    ACC tile[TILE_M * TILE_N] __attribute__((aligned(64))), *const partial = tiles ? aligned : tile;
 #else
     SHARED(ACC, partial, MOST_M * MOST_N) __attribute__((aligned(64)));
-    SHARED(ACC, panels_b, MOST_N * BLOCK_K) __attribute__((aligned(64)));
+    SHARED(ACC, panels_b, MOST_STRIP * BLOCK_K) __attribute__((aligned(64)));
     SHARED(ACC, panels_a, MOST_M * BLOCK_K) __attribute__((aligned(64)));
 #endif
     i64 p0 = 0;
     do {
         const i64 depth = LEAST(BLOCK_K, K - p0);
         const int first = p0 == 0, last = p0 + depth == K;
-        pack_b(ARGUMENTS, b, j0 + columns_in_place, columns - columns_in_place, p0, depth, panels_b);
-        pack_a(ARGUMENTS, b, i0 + rows_in_place, rows - rows_in_place, p0, depth, panels_a);
         WORK ACC *sum = partial;
-        for (i64 j = 0; j < columns; j += TILE_N) {
-            for (i64 i = 0; i < rows; i += TILE_M) {
-                WORK const ACC *x = panels_a + (i - rows_in_place) * depth;
-                WORK const ACC *y = panels_b + (j - columns_in_place) * depth;
-                i64 x_row = PACKED_ROW(depth), x_step = PACKED_STEP, y_step = TILE_N;
+        pack_a(ARGUMENTS, b, i0 + rows_in_place, rows - rows_in_place, p0, depth, panels_a);
+        for (i64 j1 = 0, end; j1 < columns; j1 = end) {
+            end = LEAST(j1 + MOST_STRIP, columns);
+            const i64 packed = columns_in_place < j1 ? j1 : columns_in_place < end ? columns_in_place : end;
+            pack_b(ARGUMENTS, b, j0 + packed, end - packed, p0, depth, panels_b);
+            for (i64 i = 0; i < rows; i += TILE_M)
+                for (i64 j = j1; j < end; j += TILE_N) {
+                    WORK const ACC *x = panels_a + (i - rows_in_place) * depth;
+                    WORK const ACC *y = panels_b + (j - packed) * depth;
+                    i64 x_row = PACKED_ROW(depth), x_step = PACKED_STEP, y_step = TILE_N;
 #if !PACK_A
-                if (i < rows_in_place)
-                    x = (const ACC *)A_AT(b, i0 + i, p0), x_row = A_ROW, x_step = A_STEP;
+                    if (i < rows_in_place)
+                        x = (const ACC *)A_AT(b, i0 + i, p0), x_row = A_ROW, x_step = A_STEP;
 #endif
 #if !PACK_B
-                if (j < columns_in_place)
-                    y = (const ACC *)B_AT(b, p0, j0 + j), y_step = B_STEP;
+                    if (j < columns_in_place)
+                        y = (const ACC *)B_AT(b, p0, j0 + j), y_step = B_STEP;
 #endif
-                multiply(depth, x, x_row, x_step, y, y_step, first, sum);
-                if (last)
-                    store(ARGUMENTS, b, i0 + i, LEAST(TILE_M, rows - i), j0 + j, LEAST(TILE_N, columns - j), sum);
-                if (K > BLOCK_K) /* else one tile's sums are enough */
-                    sum += TILE_M * TILE_N;
-            }
+                    const i64 here = LEAST(TILE_M, rows - i), wide = LEAST(TILE_N, columns - j);
+#if C_IN_PLACE
+                    if (here == TILE_M && wide == TILE_N) {
+                        ACC *const c = (ACC *)C_AT(b, i0 + i, j0 + j);
+                        multiply(depth, x, x_row, x_step, y, y_step, first, c, C_ROW);
+                    } else {
+                        MULTIPLY_TILE(wide, depth, x, x_row, x_step, y, y_step, 1, sum, TILE_N);
+                        add_part(ARGUMENTS, b, i0 + i, here, j0 + j, wide, first, sum);
+                    }
+#else
+                    MULTIPLY_TILE(wide, depth, x, x_row, x_step, y, y_step, first, sum, TILE_N);
+                    if (last)
+                        store(ARGUMENTS, b, i0 + i, here, j0 + j, wide, sum);
+                    if (K > BLOCK_K) /* else one tile's sums are enough */
+                        sum += TILE_M * TILE_N;
+#endif
+                }
         }
         p0 += BLOCK_K;
     } while (p0 < K);

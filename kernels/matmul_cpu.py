@@ -6,27 +6,36 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
-from tilewright.kernels.matmul_header import Factor, header, oriented, sum_nbytes, template
+from tilewright.kernels.matmul_header import DEPTH, PER_WORK, Factor, header, oriented, sum_nbytes, template
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
-BLOCKS_M, BLOCKS_N, BLOCKS_K = (24, 48, 96, 192, 384, 528), (64, 128, 256, 512, 1024), (128, 256, 384, 512)
-WIDE_TILES = ((12, 2), (8, 3))  # for 32 registers
+BLOCKS_M, BLOCKS_N, BLOCKS_K = (24, 96, 192, 384, 1024), (64, 128, 256, 512, 1024, 2048), (128, 256, 512)
+STRIPS_N = (64, 128, 256)
+WIDE_TILES = ((8, 2), (12, 2), (8, 3))  # for 32 registers
 TILES = ((6, 2), (8, 1), (4, 3), (2, 4), (4, 2), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))
-"""TILE_M and TILE_VECTORS, best first as measured with 16 registers."""
-WORTH_THREADS = 200_000  # operations below which waking another thread costs more than it wins
-SMALL = 96**3  # multiply-adds up to which packing costs more than it wins
+"""TILE_M and TILE_VECTORS, best first as measured."""
+SMALL_WORK = 1 << 17  # work (operations of a map) that a CPU does on the caller's thread, see prelude_cpu.h
+SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 THIN = 4  # rows or columns up to which MatmulDot applies
+PAGE_NBYTES = 4096  # lines that lie so far apart, or a multiple of it, share one set of a first-level cache
 
 
 def register_file(limits: Limits) -> tuple[int, int]:
     """Bytes of a vector register, and how many there are (16 where the device does not say)."""
     nbytes = max(limits.vector_nbytes, 16)
     return nbytes, limits.registers * 4 // nbytes or 16
+
+
+def shortest_vector(problem: Problem, limits: Limits, n: int) -> int:
+    """Bytes of the shortest vector that holds `n` sums; those of a register where none does."""
+    most, nbytes = register_file(limits)[0], max(n * sum_nbytes(problem), 16)
+    return next((v for v in (16, 32, 64) if nbytes <= v <= most), most)
 
 
 def _ceil(extent: int, step: int) -> int:
@@ -43,23 +52,38 @@ def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
     return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
-def _blocks(problem: Problem, limits: Limits, m: int, n: int) -> list[tuple[int, int]]:
-    """Block sizes for `default`, the least packing first, those that keep every thread equally busy before others."""
-    pairs = [(bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)]
-    pairs.sort(key=lambda pair: (_ceil(m, pair[0]) * n + _ceil(n, pair[1]) * m, max(pair)))
+def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, int]) -> list[tuple[int, int]]:
+    """Block sizes for `default`, the least packing first, those that keep every thread equally busy before others.
 
-    def uneven(pair: tuple[int, int]) -> bool:
-        groups = problem.space[0] * _ceil(m, pair[0]) * _ceil(n, pair[1])
-        return groups % limits.compute_units != 0 and groups < 8 * limits.compute_units
+    Among equals several groups a thread, which evens out what one is kept from. `packs`: whether A and B are packed.
+    """
 
-    return sorted(pairs, key=uneven) if problem.operations > WORTH_THREADS else pairs
+    def key(pair: tuple[int, int]) -> tuple[float, ...]:
+        rows, columns = _ceil(m, pair[0]), _ceil(n, pair[1])
+        groups, units = problem.space[0] * rows * columns, limits.compute_units
+        uneven = worth and groups % units != 0 and groups < 8 * units
+        packing = rows * n * packs[1] + columns * m * packs[0]
+        return uneven, packing, groups if groups > 4 * units or not worth else -groups, max(pair)
+
+    worth = problem.operations > 2 * PER_WORK * SMALL_WORK
+    return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
+
+
+def _in_rows(problem: Problem, factor: Factor, apart: int = 0) -> bool:
+    """Whether a factor lies in memory in rows along k, and those not a multiple of `apart` bytes from each other."""
+    if factor.load is None:
+        return False
+    operand = problem.inputs[factor.load]
+    nbytes = operand.strides[factor.axis] * DTYPES[operand.dtype].nbytes
+    return operand.strides[DEPTH] == 1 and (not apart or nbytes % apart != 0)
 
 
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
     """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
     text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
     fixed = {**config, **(extra or {})}
-    defines = tuple((name, int(value)) for name, value in fixed.items() if name != "SWAP")
+    defines: tuple[tuple[str, int | str], ...] = tuple((n, int(value)) for n, value in fixed.items() if n != "SWAP")
+    defines = (*defines, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
     return Source(
         entry_name(kernel, problem), parameters(problem, C), text, defines, (1, 1, 1), filename="matmul_header.h"
     )
@@ -80,13 +104,14 @@ class _Fit:
     def choices(self) -> dict[str, tuple[int, ...]]:
         _, m, n, k = self.problem.space
         return {
-            "VECTOR": (register_file(self.limits)[0],),
+            "VECTOR": tuple(v for v in (64, 32, 16) if v <= register_file(self.limits)[0]),
             "SWAP": (0, 1),
             "PACK_A": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "PACK_B": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "BLOCK_M": up_to(BLOCKS_M, max(m, n)),
             "BLOCK_N": up_to(BLOCKS_N, max(m, n)),
             "BLOCK_K": up_to(BLOCKS_K, k),
+            "STRIP_N": up_to(STRIPS_N, max(m, n)),
             "TILE_M": (1, 2, 4, 6, 8, 12),
             "TILE_VECTORS": (1, 2, 3, 4, 8),
         }
@@ -96,12 +121,13 @@ class _Fit:
             Rule(
                 "a factor read in place must be a plain operand in the type of the sum, B along its rows", self.readable
             ),
-            Rule("the block is larger than the whole result", self.block_is_used),
+            Rule("a shorter vector than the registers' is for results that are narrower", self.vector_is_filled),
+            Rule("the block is larger than the whole result, or the strip than the block", self.block_is_used),
             Rule("the tile is larger than the whole result", self.tile_is_used),
             Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
             Rule("fewer than 8 accumulators (4 cycles, 2 a cycle) leave multipliers idle", self.hides_latency),
             Rule("what a group works on must fit into its local memory", self.fits_shared),
-            Rule("a panel of B must stay in the nearest cache, a block of A in the next", self.panels_fit),
+            Rule("a panel of A must stay in the nearest cache, a strip of B in the next", self.panels_fit),
         )
 
     def readable(self, c: Config) -> bool:
@@ -109,18 +135,22 @@ class _Fit:
         b_is_plain = second.load is not None and second.along_axis
         return bool((c["PACK_A"] or first.load is not None) and (c["PACK_B"] or b_is_plain))
 
+    def vector_is_filled(self, c: Config) -> bool:
+        _, _, _, n = self.seen[int(c["SWAP"])]
+        return int(c["VECTOR"]) in (register_file(self.limits)[0], shortest_vector(self.problem, self.limits, n))
+
     def block_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
-        return c["BLOCK_M"] in up_to(BLOCKS_M, m) and c["BLOCK_N"] in up_to(BLOCKS_N, n)
+        strips = up_to(STRIPS_N, min(n, int(c["BLOCK_N"])))
+        return c["BLOCK_M"] in up_to(BLOCKS_M, m) and c["BLOCK_N"] in up_to(BLOCKS_N, n) and c["STRIP_N"] in strips
 
     def tile_is_used(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
-        return rows < 2 * m and (vectors - 1) * self.lanes < n
+        return rows < 2 * m and (vectors - 1) * self.lanes(c) < n
 
-    @cached_property
-    def lanes(self) -> int:
-        return register_file(self.limits)[0] // sum_nbytes(self.problem)
+    def lanes(self, c: Config) -> int:
+        return int(c["VECTOR"]) // sum_nbytes(self.problem)
 
     def fits_registers(self, c: Config) -> bool:
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
@@ -129,20 +159,21 @@ class _Fit:
 
     def hides_latency(self, c: Config) -> bool:
         _, _, m, n = self.seen[int(c["SWAP"])]
-        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes) * m)
+        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes(c)) * m)
 
     def fits_shared(self, c: Config) -> bool:
         rows, columns, depth = (int(c[f"BLOCK_{letter}"]) for letter in "MNK")
-        rows, columns = rows + int(c["TILE_M"]), columns + int(c["TILE_VECTORS"]) * self.lanes  # whole tiles
-        elements = rows * columns + (rows + columns) * depth
+        rows, columns = rows + int(c["TILE_M"]), columns + int(c["TILE_VECTORS"]) * self.lanes(c)  # whole tiles
+        strip = int(c["STRIP_N"]) + int(c["TILE_VECTORS"]) * self.lanes(c)
+        elements = rows * columns + (rows + strip) * depth
         return self.limits.threads_per_group == 1 or elements * sum_nbytes(self.problem) <= self.limits.shared_nbytes
 
     def panels_fit(self, c: Config) -> bool:
         near, middle = (*self.limits.cache_nbytes, 0, 0)[:2]
         depth = min(int(c["BLOCK_K"]), self.problem.space[3])
-        panel = int(c["TILE_VECTORS"]) * int(c["VECTOR"]) * depth
-        block = int(c["BLOCK_M"]) * depth * sum_nbytes(self.problem)
-        return (not near or panel <= near) and (not middle or block <= 2 * middle)
+        panel = int(c["TILE_M"]) * depth * sum_nbytes(self.problem)
+        strip = int(c["STRIP_N"]) * depth * sum_nbytes(self.problem)
+        return (not near or panel <= near) and (not middle or strip <= middle)
 
 
 class MatmulCpu:
@@ -166,23 +197,31 @@ class MatmulCpu:
         lanes = vector // sum_nbytes(problem)
         # Vectors run along the longer side where the other is thinner than a vector, along what is stored in order, and
         # such that a large factor that lies along k is read in place instead of being transposed for a few uses.
-        strides = problem.outputs[0].strides
-        thin, stored, along_k = n < lanes <= m, strides[1] == 1 != strides[2], oriented(problem, False)[1].along_k
-        swap = thin or (m >= lanes and (stored or (m <= FLAT < n and along_k)))
+        strides, (left, right, _, _) = problem.outputs[0].strides, oriented(problem, False)
+        thin, stored = n < lanes <= m, strides[1] == 1 != strides[2]
+        swap = (thin and not _in_rows(problem, left)) or (m >= lanes and stored) or (m <= FLAT < n and right.along_k)
         first, second, m, n = oriented(problem, swap)
+        vector = shortest_vector(problem, limits, n)
+        lanes = vector // sum_nbytes(problem)
         small = m * n * k <= SMALL
         in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
-        packs = {"PACK_A": int(first.load is None or not (small or min(m, n) <= FLAT)), "PACK_B": int(not in_place)}
+        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first, PAGE_NBYTES))
+        packs = (int(not a_in_place), int(not in_place))
         if limits.threads_per_group != 1:
-            packs = {"PACK_A": 1, "PACK_B": 1}
+            packs = (1, 1)
         tiles = [*(WIDE_TILES if registers >= 32 else ()), *TILES]
-        tiles.sort(key=lambda tile: _ceil(m, tile[0]) * tile[0] > 1.25 * m)  # rows that are not there cost as much
-        depths = up_to(BLOCKS_K[:-1], k)[::-1]
+        # Rows and columns that are not there cost as much.
+        tiles.sort(key=lambda t: _ceil(m, t[0]) * t[0] * _ceil(n, t[1] * lanes) * t[1] * lanes > 1.25 * m * max(n, lanes))
+        depths, strips = up_to(BLOCKS_K, k)[::-1], (128, 64, 256)
         space = self.space(problem, limits)
-        for (block_m, block_n), (rows, vectors), depth in product(_blocks(problem, limits, m, n), tiles, depths):
-            blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth}
+        for (block_m, block_n), (rows, vectors), depth, strip in product(
+            _blocks(problem, limits, m, n, packs), tiles, depths, strips
+        ):
+            blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip}
             tile = {"TILE_M": rows, "TILE_VECTORS": vectors}
-            config: Config = {"VECTOR": vector, "SWAP": int(swap), **packs, **blocks, **tile}
+            config: Config = {
+                "VECTOR": vector, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1], **blocks, **tile
+            }  # fmt: skip
             if space.refusal(config) is None:
                 return config
         return next(iter(space))

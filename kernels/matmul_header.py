@@ -92,7 +92,8 @@ def header(problem: Problem, swap: bool = False) -> str:
 
     PARAMETERS ARGUMENTS; BATCH M N K; ACC; MULTIPLY_ADD(a, b, c); LOAD_A(b, i, p) LOAD_B(b, p, j)
     STORE_C(b, i, j, sum); A_ALONG_K B_ALONG_K; for a factor that can be read in place, A_AT(b, i, p) with A_ROW and
-    A_STEP, the strides along its rows and along k, and B_AT(b, p, j) with B_COLUMN and B_STEP.
+    A_STEP, the strides along its rows and along k, and B_AT(b, p, j) with B_COLUMN and B_STEP; where the sums are the
+    result and lie side by side along the columns, C_AT(b, i, j) with C_ROW.
     """
     dot = dot_of(problem)
     acc, (left, right) = sum_type(dot.dtype), dot.src
@@ -117,6 +118,7 @@ def header(problem: Problem, swap: bool = False) -> str:
         f"#define STORE_C(b, i, j, sum) finish(ARGUMENTS, b, {'j, i' if swap else 'i, j'}, sum)",
         *_in_place(problem, first, "A", "A_AT(b, i, p)", "i", "A_ROW"),
         *_in_place(problem, second, "B", "B_AT(b, p, j)", "j", "B_COLUMN"),
+        *_stored_in_place(problem, dot, swap),
     ]
     return "\n".join(lines) + "\n"
 
@@ -168,6 +170,16 @@ def _in_place(problem: Problem, factor: Factor, letter: str, place: str, index: 
         f"#define {stride} {stride_name(name, operand.strides, factor.axis)}",
         f"#define {letter}_STEP {stride_name(name, operand.strides, DEPTH)}",
     ]
+
+
+def _stored_in_place(problem: Problem, dot: Node, swap: bool) -> list[str]:
+    row, column = (COLUMN, ROW) if swap else (ROW, COLUMN)
+    output = problem.outputs[0]
+    plain = problem.body == (dot,) and output.dtype == dot.dtype and _stored_as_summed(dot.dtype)
+    if not plain or output.strides[column] != 1:
+        return []
+    where = address("out0", output, {BATCH: "(b)", row: "(i)", column: "(j)"})
+    return [f"#define C_AT(b, i, j) (out0 + ({where}))", f"#define C_ROW {stride_name('out0', output.strides, row)}"]
 
 
 def stride_name(name: str, strides: tuple[int, ...], axis: int) -> str:

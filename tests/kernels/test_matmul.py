@@ -60,7 +60,7 @@ def check(*roots: Node, device: Device) -> None:
 @pytest.mark.parametrize(
     "shape",
     [(1, 1, 1), (1, 7, 3), (5, 1, 9), (1, 1, 130), (2, 3, 31), (13, 17, 19), (15, 15, 15), (16, 16, 16), (17, 17, 17),
-     (31, 65, 129), (64, 64, 64), (6, 8, 8), (97, 33, 401), (3, 129, 67), (200, 2, 40), (50, 10, 20)],
+     (31, 65, 129), (64, 64, 64), (6, 8, 8), (97, 33, 401), (41, 70, 1100), (3, 129, 67), (200, 2, 40), (50, 10, 20)],
 )  # fmt: skip
 def test_sizes(shape: tuple[int, int, int], device: Device) -> None:
     check(product(*shape), device=device)
