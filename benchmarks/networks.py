@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.measure import Aim
 from benchmarks.workloads import BEST, EPSILON, SIZES, Array, Shapes, Workload, gelu
+from tilewright.backends.dtypes import DTYPES
 
 KERNEL = (*BEST, Aim("numpy", 0.98, ", kernel"))
 HEAD = 64  # numbers of one attention head
@@ -41,7 +42,17 @@ def points(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
     return [x, x[: shapes[1][0]].copy(), np.arange(shapes[2][0])]
 
 
+def whole_numbers(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
+    """In -100..100, as float32."""
+    return [rng.integers(-100, 101, shape).astype(np.float32) for shape in shapes]
+
+
 def matmul(xp: Any, a: Any, b: Any) -> Any:
+    return a @ b
+
+
+def matmul_of_int8(xp: Any, a: Any, b: Any) -> Any:
+    """Summed as int32, which every library spells in its own way."""
     return a @ b
 
 
@@ -83,6 +94,8 @@ def layers(library: str, xp: Any) -> SimpleNamespace:
             layer_norm=lambda x, g: f.layer_norm(x, g.shape, g, None, EPSILON),
             gelu=lambda x: f.gelu(x, approximate="tanh"),
         )
+    if library == "tinygrad":
+        return xp
     if library == "tilewright":
         return SimpleNamespace(
             attention=lambda q, k, v, causal: xp.nn.attention(q, k, v, causal=causal),
@@ -150,7 +163,7 @@ def layered(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     def spelled(library: str) -> Callable[[Any], Callable[..., Any]]:
         return lambda xp: lambda *arrays: function(layers(library, xp), xp, *arrays, **arguments)
 
-    own = {library: spelled(library) for library in ("torch", "jax", "tilewright")}
+    own = {library: spelled(library) for library in ("torch", "jax", "tinygrad", "tilewright")}
     return {"function": lambda xp, *arrays: spelled("numpy")(xp)(*arrays), "special": own}
 
 
@@ -165,6 +178,21 @@ def into(xp: Any) -> Callable[..., Any]:
         return xp.matmul(a, b, out=targets[shape])
 
     return product
+
+
+def _rounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy has no fast product of bfloat16: its users widen, multiply and round."""
+    return lambda np: lambda a, b: function(np, a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+
+
+INT8: dict[str, Any] = {
+    "numpy": lambda np: lambda a, b: np.matmul(a, b, dtype=np.int32),
+    "torch": lambda torch: torch._int_mm,
+    "jax": lambda jnp: lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.int32),
+    "tinygrad": lambda tiny: tiny.int8_product,
+    "tilewright": lambda tw: lambda a, b: tw.nn.matmul(a, b, dtype=tw.int32),
+    **ONCE_SUMMED,
+}
 
 
 def networks(quick: bool) -> list[Workload]:
@@ -182,7 +210,10 @@ def _products(k: int, size: str) -> Iterator[Workload]:
             f"{family} {'x'.join(map(str, a))}" if len(a) > 2 or a[0] != a[1] or b[-1] != a[0] else f"{family} {a[0]}"
         )
         operations = 2 * rows * deep * b[-1]
-        nbytes = 4 * (prod(a) + prod(b) + rows * b[-1])
+        dtype = more.get("dtype", "float32")
+        width = DTYPES[dtype].nbytes
+        wide = 4 if dtype == "int8" else width
+        nbytes = width * (prod(a) + prod(b)) + wide * rows * b[-1]
         return Workload(
             label, (a, b), function, nbytes=nbytes, operations=operations, family=family, size=size,
             **{"special": special, **more},
@@ -195,9 +226,27 @@ def _products(k: int, size: str) -> Iterator[Workload]:
     yield make("matmul batched", *(((64, 32, 32), (64, 128, 128), (16, 512, 512))[k],) * 2)
     n = (128, 512, 2048)[k]
     yield make("matmul transposed", (n, n), (n, n), transposed)
-    if size == "medium":
-        own = {"numpy": into, "jax": None, **ONCE_SUMMED}  # jax needs its x64 mode for all that it does
-        yield make("matmul float64", (512, 512), (512, 512), dtype="float64", tolerance=1e-12, special=own)
+    yield from _of_dtypes(k, make)
+
+
+def _of_dtypes(k: int, make: Callable[..., Workload]) -> Iterator[Workload]:
+    """Products of what is no float32: square ones of each size, the other shapes in the middle."""
+    n = (128, 512, 1024)[k]
+    shapes: list[tuple[str, Any, tuple[int, ...], tuple[int, ...]]] = [("matmul", matmul, (n, n), (n, n))]
+    if k == 1:
+        shapes.append(("matmul skinny", matmul, (1024, 1024), (1024, 8)))
+        shapes.append(("matmul batched", matmul, (64, 128, 128), (64, 128, 128)))
+        shapes.append(("matmul transposed", transposed, (512, 512), (512, 512)))
+    for family, function, a, b in shapes:
+        doubles = {"numpy": into, **ONCE_SUMMED} if function is matmul else ONCE_SUMMED
+        yield make(f"{family} float64", a, b, function, dtype="float64", tolerance=1e-12, special=doubles)
+        halves = {"numpy": _rounded(function), **ONCE_SUMMED}
+        # half a unit in the last place of a bfloat16 is 2e-3 of it
+        yield make(f"{family} bfloat16", a, b, function, dtype="bfloat16", tolerance=4e-3, special=halves)
+        if function is matmul and len(a) == 2:  # torch has no other of int8
+            yield make(
+                f"{family} int8", a, b, matmul_of_int8, dtype="int8", tolerance=0.0, special=INT8, inputs=whole_numbers
+            )
 
 
 def _networks(k: int, size: str) -> Iterator[Workload]:

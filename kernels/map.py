@@ -106,7 +106,9 @@ def _cpu_space(problem: Problem, limits: Limits, flat: tuple[int, ...]) -> Space
         "fewer groups than compute units leave some idle",
         lambda c: int(c["TURN"]) == 1 or int(c["TURN"]) * limits.compute_units <= rows,
     )
-    whole = Rule("a row that is cut into tiles is long enough alone", lambda c: c["TURN"] == 1 or int(c["TILE"]) >= length)
+    whole = Rule(
+        "a row that is cut into tiles is long enough alone", lambda c: c["TURN"] == 1 or int(c["TILE"]) >= length
+    )
     rowwise = Rule("FLAT knows no rows", lambda c: not c["FLAT"] or (c["TURN"], c["TAIL"]) == (1, 0))
     turns, tail = TURNS if rows > 1 else (1,), (0, 1) if _masked(problem, limits) else (0,)
     choices = {"TILE": CPU_TILES, "FLAT": flat, "TURN": turns, "TAIL": tail, "THREADS": (1,)}
@@ -114,7 +116,7 @@ def _cpu_space(problem: Problem, limits: Limits, flat: tuple[int, ...]) -> Space
 
 
 def _masked(problem: Problem, limits: Limits) -> bool:
-    """Whether a compiler makes masked vectors of the body: of C for one thread, where nothing in it is a call or a loop."""
+    """Whether a compiler makes masked vectors of the body: in plain C, where nothing in it is a call or a loop."""
     if limits.threads_per_group != 1 or len(problem.space) < 2:
         return False
     nodes = toposort(problem.body)
