@@ -49,9 +49,7 @@ class Arrays:
     @cache  # noqa: B019  a contestant's few kernels, for as long as the race
     def _map(self, inputs: tuple[str, ...], value: str, preamble: str = "") -> Callable[..., Any]:
         arguments = "".join(f"const float *{name}, " for name in inputs)
-        kernel = ElementwiseKernel(
-            self.queue.context, f"{arguments}float *out", f"out[i] = {value}", preamble=preamble
-        )
+        kernel = ElementwiseKernel(self.queue.context, f"{arguments}float *out", f"out[i] = {value}", preamble=preamble)
 
         def run(*arrays: Any) -> Any:
             out = array.empty_like(arrays[0])

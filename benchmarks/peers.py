@@ -154,8 +154,8 @@ def find(
 ) -> tuple[list[Peer], list[str]]:
     """The peers of these names that can be imported, NumPy before all, and a sentence for each that cannot.
 
-    What runs on OpenCL does so on the first such device of `devices`, and is left out where there is none; `tuned` is what
-    CLBlast's tuners saved. Raises ValueError for files that are not theirs.
+    What runs on OpenCL does so on the first such device of `devices`, and is left out where there is none; `tuned` is
+    what CLBlast's tuners saved. Raises ValueError for files that are not theirs.
     """
     found, missing = [numpy_peer(threads)], []
     opencl = next((device for device in devices if device.startswith("opencl")), None)
