@@ -13,6 +13,7 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     GROUP(d) LOCAL(d) LOCAL_SIZE(d)   i64 indices, d = 0, 1, 2; a CPU group is one thread: LOCAL 0, LOCAL_SIZE 1
     FOR_EACH(i, begin, end)   loop of i64 i, split over the group's threads along axis 0; iterations are independent
     FOR_REDUCE(i, begin, end, R, acc)   the same, combining the f32/f64/integer variable `acc` with reduction R
+    VECTOR_LOOP                before a thread's own loop whose iterations are independent
     DECLARE_REDUCTION(R, type, COMBINE, start)   at file scope, before FOR_REDUCE uses R; COMBINE(a, b) is a macro
     FOR_SCAN(i, begin, end, R, acc)   by one thread, in order: a block that combines into `acc`, SCANNED(acc), and a
                               block that sees what `acc` is so far; they share no variable but `acc` and i

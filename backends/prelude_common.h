@@ -3,6 +3,7 @@
 
 #if !CPU_GROUPS
 #define FOR_EACH(i, begin, end) for (i64 i = (begin) + LOCAL(0); i < (end); i += LOCAL_SIZE(0))
+#define VECTOR_LOOP
 #define FOR_REDUCE(i, begin, end, R, acc) FOR_EACH(i, begin, end)
 #define DECLARE_REDUCTION(R, type, COMBINE, start)
 #define FOR_SCAN(i, begin, end, R, acc) for (i64 i = (begin); i < (end); ++i)

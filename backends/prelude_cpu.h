@@ -35,6 +35,7 @@ typedef u16 bf16;
 #define INSTRUCTION(name) __builtin_##name
 #endif
 #define FOR_EACH(i, begin, end) PRAGMA(omp simd) for (i64 i = (begin); i < (end); i++)
+#define VECTOR_LOOP PRAGMA(omp simd)
 #define FOR_REDUCE(i, begin, end, R, acc) PRAGMA(omp simd reduction(R : acc)) for (i64 i = (begin); i < (end); i++)
 #define DECLARE_REDUCTION(R, type, COMBINE, start) \
     PRAGMA(omp declare reduction(R : type : omp_out = COMBINE(omp_out, omp_in)) initializer(omp_priv = start))

@@ -24,7 +24,7 @@ typedef double f64;
 #define CPU_GROUPS 0
 #define GLOBAL __global
 #define ALIGNED(nbytes) __attribute__((aligned(nbytes)))
-#define DEVICE static inline
+#define DEVICE static inline __attribute__((always_inline)) /* a call left in a loop would keep it scalar */
 #define SHARED(type, name, count) __local type name[count]
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define GROUP(d) ((i64)get_group_id(d))
@@ -108,4 +108,27 @@ typedef double f64;
 #define fmod_f64(x, y) fmod((f64)(x), (f64)(y))
 #define copysign_f64(x, y) copysign((f64)(x), (f64)(y))
 #define nextafter_f64(x, y) nextafter((f64)(x), (f64)(y))
+#endif
+
+#if OWN_MATH >= 2 /* PoCL's are calls; its compiler's own names for them become instructions, of vectors too */
+#undef sqrt_f32
+#define sqrt_f32(x) __builtin_sqrtf((f32)(x))
+#undef floor_f32
+#define floor_f32(x) __builtin_floorf((f32)(x))
+#undef ceil_f32
+#define ceil_f32(x) __builtin_ceilf((f32)(x))
+#undef trunc_f32
+#define trunc_f32(x) __builtin_truncf((f32)(x))
+#undef rint_f32
+#define rint_f32(x) __builtin_rintf((f32)(x))
+#undef sqrt_f64
+#define sqrt_f64(x) __builtin_sqrt((f64)(x))
+#undef floor_f64
+#define floor_f64(x) __builtin_floor((f64)(x))
+#undef ceil_f64
+#define ceil_f64(x) __builtin_ceil((f64)(x))
+#undef trunc_f64
+#define trunc_f64(x) __builtin_trunc((f64)(x))
+#undef rint_f64
+#define rint_f64(x) __builtin_rint((f64)(x))
 #endif

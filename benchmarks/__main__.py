@@ -19,7 +19,7 @@ from benchmarks.growth import PEERS, growth
 from benchmarks.measure import OURS, Outcome
 from benchmarks.networks import networks
 from benchmarks.races import run_race
-from benchmarks.workloads import workloads
+from benchmarks.workloads import SIZES, workloads
 from tilewright.backends import host
 from tilewright.backends.protocol import TilewrightError
 from tilewright.backends.registry import get_device
@@ -33,21 +33,33 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", action="append", metavar="D", help="of tilewright; repeatable (default: all)")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES, help="default: all installed")
     parser.add_argument(
-        "--only", default="", metavar="WORD", help="what has this in its name; growth: cost by size"
+        "--only", nargs="+", default=[""], metavar="WORD", help="has one of these in its name; growth: cost by size"
     )
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="of the workloads (default: all)")
     parser.add_argument("--rounds", type=int, help="samples of each contestant (default: 9, with --quick 3)")
     parser.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="tune before each race, for so long")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; aims are not judged")
+    parser.add_argument("--clblast", nargs="+", type=Path, default=(), metavar="FILE", help="saved by CLBlast's tuners")
+    parser.add_argument(
+        "--merge", nargs="+", type=Path, metavar="FILE", help="measure nothing: one page of what earlier parts saved"
+    )
     parser.add_argument("--against", type=Path, metavar="FILE", help="earlier JSON (default: of benchmarks/results)")
     for kind in ("json", "md", "png"):
         default = Path(f"benchmarks.{kind}")
         parser.add_argument(f"--{kind}", type=Path, default=default, metavar="FILE", help="default: %(default)s")
     options = parser.parse_args(arguments)
+    options.growth = options.only[0].startswith("growth")
     options.rounds = (3 if options.quick else 9) if options.rounds is None else options.rounds
     if options.rounds < 1:
         parser.error(f"--rounds: at least 1 is needed, not {options.rounds}")
     if not 0 <= options.tune < float("inf"):
         parser.error(f"--tune: a number of seconds from 0 on is needed, not {options.tune}")
+    try:
+        options.parts = report.merge([report.load_json(path) for path in options.merge]) if options.merge else None
+    except ValueError as error:
+        parser.error(f"--merge: {error}")
+    if options.parts:
+        options.device = list(options.parts[0]["devices"])
     try:
         options.device = list(dict.fromkeys(get_device(name).name for name in options.device or tw.devices()))
     except (ValueError, TilewrightError) as error:
@@ -79,7 +91,6 @@ def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: in
         "rounds": options.rounds,
         "tuned_seconds": options.tune,
         "quick": options.quick,
-        "against": options.against and options.against.name,
         "roofs": {name: measure_roof(get_device(name), ROOF_SECONDS) for name in options.device},
     }
 
@@ -87,12 +98,14 @@ def facts(options: argparse.Namespace, racers: Sequence[peers.Peer], threads: in
 def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     """Name and function of everything that can be measured, in the order of the report."""
     rounds, judged = options.rounds, not options.quick
-    if options.only.startswith("growth"):
+    if options.growth:
         few = [racer for racer in racers if racer.name in PEERS or racer.library == OURS]
         for workload in growth(options.quick):
             yield workload.name, partial(run_race, workload, few, rounds, judged, options.tune)
         return
     for workload in (*workloads(options.quick), *networks(options.quick)):
+        if workload.size not in options.sizes:
+            continue
         yield workload.name, partial(run_race, workload, racers, rounds, judged, options.tune)
     for name in options.device:
         yield f"replay, {name}", partial(overheads.replay, name, rounds, judged)
@@ -104,25 +117,33 @@ def jobs(options: argparse.Namespace, racers: Sequence[peers.Peer]) -> Iterator[
     yield "import", partial(overheads.imports, rounds, judged)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 1 if something of tilewright's failed or was wrong; an aim that is missed is no failure."""
-    options = parse(arguments)
-    console = Console()
+def measure(options: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[Outcome]]:
+    """Everything that was asked for; each outcome is told when it is there."""
     threads = host.threads()
-    others, missing = peers.find(options.peers, threads)
+    others, missing = peers.find(options.peers, threads, options.device, options.clblast)
     racers = [*others, *map(peers.tilewright_peer, options.device)]
     known = facts(options, racers, threads)
     console.print(f"{known['machine']['processor']}, {threads} threads; median of {options.rounds} interleaved rounds")
     for sentence in missing:
         console.print(sentence, style="yellow", markup=False)
+    known["missing"] = missing
     outcomes = []
     for name, job in jobs(options, racers):
-        if options.only in name:
+        if any(word in name for word in options.only):
             with console.status(name):
                 outcomes.append(job())
             report.print_outcome(console, outcomes[-1])
+    return known, outcomes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 if something of tilewright's failed or was wrong; an aim that is missed is no failure."""
+    options = parse(arguments)
+    console = Console()
+    known, outcomes = options.parts or measure(options, console)
+    known["against"] = options.against and options.against.name
     verdicts = [verdict for outcome in outcomes for verdict in outcome.verdicts]
-    if options.quick:
+    if known["quick"]:
         console.print("sizes are small (--quick): no aim is judged")
     elif verdicts:
         console.print(f"{sum(v.met is True for v in verdicts)} of {len(verdicts)} aims met", style="bold")
@@ -132,8 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(f"saved {options.json} and {options.md}")
     if not find_spec("matplotlib"):
         console.print("no chart: matplotlib is not installed: pip install matplotlib")
-    elif (chart.draw_growth if options.only.startswith("growth") else chart.draw)(options.png, known, outcomes):
-        console.print(f"saved {options.png}")
+    for draw, path in ((chart.draw, options.png), (chart.draw_growth, chart.beside(options.png))):
+        if find_spec("matplotlib") and draw(path, known, outcomes):
+            console.print(f"saved {path}")
     return int(any(outcome.broken for outcome in outcomes))
 
 

@@ -10,13 +10,21 @@ from benchmarks.measure import BASELINE, OURS, Outcome
 from benchmarks.page import LEAST, mean, races
 from benchmarks.workloads import SIZES
 
-MARKS = {BASELINE: "s", "torch": "o", "torch.compile": "D", "jax": "^", "numexpr": "v", "numba": "P"}
+MARKS = {
+    BASELINE: "s", "torch": "o", "torch.compile": "D", "jax": "^", "numexpr": "v", "numba": "P", "tinygrad": "X",
+    "pyopencl.array": "<", "clblast": ">",
+}  # fmt: skip
 COLOURS = {
     BASELINE: "#4c78a8", "torch": "#ee6c4d", "torch.compile": "#a33b20", "jax": "#3a9d5d", "numexpr": "#9467bd",
-    "numba": "#c9a227",
+    "numba": "#c9a227", "tinygrad": "#8c6d4f", "pyopencl.array": "#17a2a2", "clblast": "#e377c2",
 }  # fmt: skip
 OUR_COLOURS = ("#111111", "#d62790", "#1f9ed1", "#7f7f7f")
 FLOOR = 1 / 64  # what is slower is drawn at the edge
+
+
+def beside(path: Path) -> Path:
+    """Where the picture of cost by size goes."""
+    return path.with_stem(f"{path.stem}-growth")
 
 
 def _pyplot() -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from benchmarks.networks import into, matmul
+from benchmarks.products import into, matmul
 from benchmarks.workloads import Workload, gelu, softmax
 
 PEERS = ("numpy", "torch", "jax")  # what has all three, without a compiler's wait for each of 27 sizes

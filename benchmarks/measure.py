@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 SLOW_SECONDS = 1.0  # so long a run is not disturbed by what a warm-up would prevent, which costs as much again
+PATIENCE_SECONDS = 4.0
 SAMPLE_SECONDS = 2e-3  # shorter runs are timed several at once: clocks and interrupts cost some microseconds
 SETTLE_SECONDS = 5e-3  # an OpenMP pool spins for a while after its work; every library has its own and they share cores
 BASELINE = "numpy"
@@ -58,6 +59,7 @@ class Outcome:
     size: str = ""
     dtype: str = "float32"
     first: dict[str, float] = field(default_factory=dict)  # seconds of the first run, which compiles
+    solo: dict[str, float] = field(default_factory=dict)  # seconds of a run among its own kind, nobody else's between
     launches: dict[str, int] = field(default_factory=dict)  # of our contestants
     left_out: list[str] = field(default_factory=list)  # peers that have no way, or failed, or were wrong
 
@@ -91,21 +93,30 @@ def _once(contestant: Contestant, batch: int) -> float:
     return (time.perf_counter() - begin) / batch
 
 
-def race(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float]]:
+def race(
+    contestants: Sequence[Contestant], rounds: int, solo: dict[str, float] | None = None
+) -> dict[str, list[float]]:
     """Seconds per run, `rounds` samples for each contestant. Every round has all of them, each time another first,
     so that a machine that gets slower or faster meanwhile does so for all; each sample follows a pause and an untimed
-    run, so that nobody pays for the threads or the caches of the one before."""
-    batches, slow = {}, {}
+    run, so that nobody pays for the threads or the caches of the one before. Who takes more than SLOW_SECONDS has as
+    many rounds only as PATIENCE_SECONDS have room for. `solo` gets the best of three runs right after each other.
+    """
+    batches, slow, least = {}, {}, {}
     for contestant in contestants:
         seconds = _once(contestant, 1)
         if seconds < SLOW_SECONDS:
             seconds = min(seconds, _once(contestant, 1), _once(contestant, 1))
+        if solo is not None:
+            solo[contestant.name] = seconds
         slow[contestant.name] = seconds > SLOW_SECONDS
+        least[contestant.name] = seconds
         batches[contestant.name] = max(1, min(10_000, round(SAMPLE_SECONDS / max(seconds, 1e-9))))
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for number in range(rounds):
         first = number % len(contestants)
         for contestant in (*contestants[first:], *contestants[:first]):
+            if slow[contestant.name] and number * least[contestant.name] > PATIENCE_SECONDS:
+                continue
             time.sleep(SETTLE_SECONDS)
             if not slow[contestant.name]:
                 contestant.run()

@@ -1,20 +1,19 @@
-"""What multiplies: matrix products, distances, and the layers of networks up to a transformer block."""
+"""What multiplies beside plain products: distances, and the layers of networks up to a transformer block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
-from math import prod, sqrt
+from math import sqrt
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Aim
-from benchmarks.workloads import BEST, EPSILON, SIZES, Array, Shapes, Workload, gelu
+from benchmarks.products import ONCE_SUMMED, products
+from benchmarks.workloads import EPSILON, SIZES, Array, Shapes, Workload, gelu
 
-KERNEL = (*BEST, Aim("numpy", 0.98, ", kernel"))
 HEAD = 64  # numbers of one attention head
 # ResNet-50's convolutions (He et al., arXiv 1512.03385, stride in the 3x3 as in torchvision), each shape once:
 # input channels, output channels, taps, stride, height and width of the input
@@ -26,7 +25,6 @@ RESNET = (
     (512, 2048, 1, 1, 7), (2048, 512, 1, 1, 7), (512, 512, 3, 1, 7),
 )  # fmt: skip
 QUICK = (RESNET[0], RESNET[2], RESNET[13], RESNET[22])
-ONCE_SUMMED = {"torch.compile": None}  # it would call the same library function as torch does
 
 
 def weights(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
@@ -39,14 +37,6 @@ def points(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
     """Points, as many of them as centres as asked, and the centres' numbers."""
     x = (rng.random(shapes[0], np.float32) - 0.5) * 4
     return [x, x[: shapes[1][0]].copy(), np.arange(shapes[2][0])]
-
-
-def matmul(xp: Any, a: Any, b: Any) -> Any:
-    return a @ b
-
-
-def transposed(xp: Any, a: Any, b: Any) -> Any:
-    return a.T @ b
 
 
 def matmul_bias_gelu(xp: Any, x: Any, w: Any, b: Any) -> Any:
@@ -83,6 +73,8 @@ def layers(library: str, xp: Any) -> SimpleNamespace:
             layer_norm=lambda x, g: f.layer_norm(x, g.shape, g, None, EPSILON),
             gelu=lambda x: f.gelu(x, approximate="tanh"),
         )
+    if library == "tinygrad":
+        return xp
     if library == "tilewright":
         return SimpleNamespace(
             attention=lambda q, k, v, causal: xp.nn.attention(q, k, v, causal=causal),
@@ -150,54 +142,14 @@ def layered(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     def spelled(library: str) -> Callable[[Any], Callable[..., Any]]:
         return lambda xp: lambda *arrays: function(layers(library, xp), xp, *arrays, **arguments)
 
-    own = {library: spelled(library) for library in ("torch", "jax", "tilewright")}
+    own = {library: spelled(library) for library in ("torch", "jax", "tinygrad", "tilewright")}
     return {"function": lambda xp, *arrays: spelled("numpy")(xp)(*arrays), "special": own}
-
-
-def into(xp: Any) -> Callable[..., Any]:
-    """NumPy's product into an array that is there: the allocation is no part of the kernel."""
-    targets: dict[tuple[int, ...], Any] = {}
-
-    def product(a: Any, b: Any) -> Any:
-        shape = (*a.shape[:-1], b.shape[-1])
-        if shape not in targets:
-            targets[shape] = xp.empty(shape, a.dtype)
-        return xp.matmul(a, b, out=targets[shape])
-
-    return product
 
 
 def networks(quick: bool) -> list[Workload]:
     """`quick` has the small sizes only, and four convolutions."""
-    found = [w for k, size in enumerate(SIZES[: 1 if quick else 3]) for w in (*_products(k, size), *_networks(k, size))]
+    found = [w for k, size in enumerate(SIZES[: 1 if quick else 3]) for w in (*products(k, size), *_networks(k, size))]
     return [*found, *map(_convolution, QUICK if quick else RESNET), *_attentions(quick)]
-
-
-def _products(k: int, size: str) -> Iterator[Workload]:
-    def make(family: str, a: tuple[int, ...], b: tuple[int, ...], function: Any = matmul, **more: Any) -> Workload:
-        deep = a[0] if function is transposed else a[-1]
-        rows = prod(a) // deep
-        special = ONCE_SUMMED if function is transposed else {"numpy": into, **ONCE_SUMMED}
-        label = (
-            f"{family} {'x'.join(map(str, a))}" if len(a) > 2 or a[0] != a[1] or b[-1] != a[0] else f"{family} {a[0]}"
-        )
-        operations = 2 * rows * deep * b[-1]
-        nbytes = 4 * (prod(a) + prod(b) + rows * b[-1])
-        return Workload(
-            label, (a, b), function, nbytes=nbytes, operations=operations, family=family, size=size,
-            **{"special": special, **more},
-        )  # fmt: skip
-
-    for n in ((64, 128), (256, 512), (1024, 2048))[k]:
-        yield make("matmul", (n, n), (n, n), aims=KERNEL, kernel=True)
-    n = (256, 1024, 4096)[k]
-    yield make("matmul skinny", (n, n), (n, 8))
-    yield make("matmul batched", *(((64, 32, 32), (64, 128, 128), (16, 512, 512))[k],) * 2)
-    n = (128, 512, 2048)[k]
-    yield make("matmul transposed", (n, n), (n, n), transposed)
-    if size == "medium":
-        own = {"numpy": into, "jax": None, **ONCE_SUMMED}  # jax needs its x64 mode for all that it does
-        yield make("matmul float64", (512, 512), (512, 512), dtype="float64", tolerance=1e-12, special=own)
 
 
 def _networks(k: int, size: str) -> Iterator[Workload]:

@@ -11,9 +11,13 @@ from typing import Any
 
 from benchmarks.measure import BASELINE, OURS, Outcome
 from benchmarks.report import duration
+from benchmarks.tried import TRIED
+from tilewright.backends import host
 
 LEAST, MEAN, MEAN_BASELINE = 0.95, 1.3, 5.0  # aims: of each workload, and of geometric means against best and NumPy
+ROOF, ROOF_PEAK = 0.85, 0.9  # aims: of the triad where bytes bound a time, of the multiply-adds for our own products
 EXPLAINED = 0.3  # of the time: where the roof says less than that, something else bounds it
+DISTURBED = 1.3  # times as long in the race as alone: the others, or another program, took a part of it
 Medians = dict[str, dict[str, float]]
 RESULTS = Path(__file__).parent / "results"
 HEADINGS = ("workload", "size", "ours", "spread", "best of the others", "x best", "x NumPy", "of roof", "x best before")
@@ -30,6 +34,7 @@ class Row:
     to_numpy: float | None
     parts: dict[str, float]  # seconds at the roof by what takes them: bytes, arithmetic, launches
     before: float | None
+    beyond: bool  # its bytes are more than the caches hold
 
     @property
     def seconds(self) -> float:
@@ -40,6 +45,24 @@ class Row:
         """The time at the roof, of bytes or arithmetic, as a share of the measured. Above 1: the caches hold it."""
         least = max((s for part, s in self.parts.items() if part != "launches"), default=0.0)
         return least / self.seconds if least else None
+
+    @property
+    def low(self) -> bool:
+        """Whether bytes from main memory bound it at the roof, and it stays below the aim for such."""
+        first = max(self.parts, key=lambda name: self.parts[name], default="")
+        return first == "bytes" and self.beyond and (self.share or 1.0) < ROOF
+
+    @property
+    def behind(self) -> str:
+        """Below which aims it is."""
+        told = [f"{self.ratio:.2f}x {self.rival}"] if self.ratio < LEAST else []
+        return ", ".join(told + ([f"{100 * (self.share or 0):.0f} % of the triad"] if self.low else []))
+
+    @property
+    def disturbed(self) -> str:
+        """Who took much longer in the race than alone, of us and the best of the others."""
+        times = {name: self.outcome.median(name) / self.outcome.solo.get(name, 1e9) for name in (self.name, self.rival)}
+        return ", ".join(f"{name} {times[name]:.1f}x" for name in times if times[name] > DISTURBED)
 
     @property
     def bound(self) -> str:
@@ -81,7 +104,9 @@ def rows(
             numpy = outcome.median(BASELINE) / outcome.median(name) if BASELINE in outcome.samples else None
             parts = at_roof(outcome, name, roofs.get(name.removeprefix(f"{OURS} "), {}))
             ratio = outcome.median(rival) / outcome.median(name)
-            found.append(Row(outcome, name, rival, ratio, numpy, parts, _ratio(before.get(outcome.name, {}), name)))
+            past = _ratio(before.get(outcome.name, {}), name)
+            beyond = outcome.nbytes > max(host.cache_nbytes(), default=0)
+            found.append(Row(outcome, name, rival, ratio, numpy, parts, past, beyond))
     return found
 
 
@@ -129,12 +154,13 @@ def markdown(facts: dict[str, Any], outcomes: Sequence[Outcome], before: Medians
 def _head(facts: dict[str, Any]) -> list[str]:
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    seconds = facts["tuned_seconds"]
+    seconds, parts = facts["tuned_seconds"], facts.get("parts")
     lines = [
         f"# {machine['processor']}, {facts['threads']} threads, {facts['date'][:10]}", "",
         f"Medians of {facts['rounds']} interleaved rounds in one process, ± half the distance between the quartiles. "
         f"{f'Tuned before each race for up to {seconds:g} s. ' if seconds else 'Untuned. '}"
         f"{'Small sizes only: no aim is judged. ' if facts['quick'] else ''}"
+        f"{f'Measured in {parts} parts. ' if parts else ''}"
         f"Compared with {facts['against'] or 'no earlier run'}.",
         "", f"{machine['system']}; {versions}.", "",
         "| roof | triad | float32 | float64 | launch |", "|---|---:|---:|---:|---:|",
@@ -150,11 +176,12 @@ def _head(facts: dict[str, Any]) -> list[str]:
 def _device(found: list[Row], quick: bool) -> list[str]:
     ratios = [row.ratio for row in found]
     to_numpy = [row.to_numpy for row in found if row.to_numpy is not None]
-    below = [row for row in found if row.ratio < LEAST]
+    below, low = ([row for row in found if row.ratio < LEAST], [row for row in found if row.low])
     lines = [
         f"{len(found)} workloads: {mean(ratios):.2f}x the best of the others (geometric mean; aim {MEAN:g}x), "
-        f"{mean(to_numpy):.2f}x NumPy (aim {MEAN_BASELINE:g}x); {len(below)} below {LEAST:g}x the best.",
-        "", f"| {' | '.join(HEADINGS)} |", "|---|---|" + "---:|" * 2 + "---|" + "---:|" * 4,
+        f"{mean(to_numpy):.2f}x NumPy (aim {MEAN_BASELINE:g}x); {len(below)} below {LEAST:g}x the best, "
+        f"{len(low)} that memory bounds below {100 * ROOF:.0f} % of the triad.",
+        "", *_peers(found), "", f"| {' | '.join(HEADINGS)} |", "|---|---|" + "---:|" * 2 + "---|" + "---:|" * 4,
     ]  # fmt: skip
     for row in found:
         mark = "**" if row.ratio < LEAST else ""
@@ -167,14 +194,53 @@ def _device(found: list[Row], quick: bool) -> list[str]:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Above 100 % of the roof: the data stays in the caches, while the roof is that of main memory."]
-    if below:
-        lines += [
-            "",
-            "Below the aim, and what bounds them:" if not quick else "Behind at these sizes, and what bounds them:",
-            "",
-        ]
-        lines += [f"- {row.outcome.name}: {row.ratio:.2f}x {row.rival}; bound by {row.bound}" for row in below]
+    missed = [row for row in found if row.behind]
+    if missed:
+        head = "Behind at these sizes" if quick else "Below an aim"
+        lines += ["", f"{head}, what bounds them, and what was tried:", ""]
+    for row in missed:
+        tried = TRIED.get(row.outcome.family, "")
+        lines.append(f"- {row.outcome.name}: {row.behind}; bound by {row.bound}. {tried}".strip())
+    return [*lines, *_own(found), *_cross_check(found)]
+
+
+def _peers(found: list[Row]) -> list[str]:
+    """How we stand against each of the others."""
+    lines = ["| against | workloads | x (geometric mean) | ahead in |", "|---|---:|---:|---:|"]
+    others = dict.fromkeys(n for row in found for n in row.outcome.samples if not n.startswith(OURS))
+    for name in others:
+        ratios = [r.outcome.median(name) / r.seconds for r in found if name in r.outcome.samples]
+        lines.append(f"| {name} | {len(ratios)} | {mean(ratios):.2f} | {sum(ratio >= 1 for ratio in ratios)} |")
     return lines
+
+
+def _own(found: list[Row]) -> list[str]:
+    """Products by our own template, where the vendor's library does them by default."""
+    lines = []
+    for row in found:
+        outcome, name, rate = row.outcome, f"{row.name}, own kernel", row.parts.get("arithmetic")
+        if name in outcome.samples and rate:
+            vendor = outcome.median(f"{row.name}, kernel")
+            shares = [f"{100 * rate / seconds:.0f} %" for seconds in (outcome.median(name), vendor)]
+            lines.append(f"| {outcome.name} | {duration(outcome.median(name))} | {shares[0]} | {shares[1]} |")
+    if not lines:
+        return []
+    head = f"Our own template by its default config, of the multiply-adds at the roof (aim {100 * ROOF_PEAK:.0f} %):"
+    columns = ["| product | our template | of roof | the vendor's, of roof |", "|---|---:|---:|---:|"]
+    return ["", head, "", *columns, *lines]
+
+
+def _cross_check(found: list[Row]) -> list[str]:
+    """Alone against in the race."""
+    known = [row for row in found if row.outcome.solo]
+    told = [f"- {row.outcome.name}: {row.disturbed}" for row in known if row.disturbed]
+    if not known:
+        return []
+    lines = [
+        f"Cross-check: in {len(known) - len(told)} of {len(known)} workloads both we and the best of the others took "
+        f"in the race at most {DISTURBED:g} times as long as in runs by themselves{':' if told else '.'}"
+    ]
+    return ["", *lines, "", *told]
 
 
 def _others(outcomes: Sequence[Outcome]) -> list[str]:

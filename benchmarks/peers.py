@@ -8,10 +8,13 @@ settings; tilewright's kernels and XLA go by the processors, OpenCL runtimes by 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ import tilewright as tw
 from benchmarks.measure import OURS
 from tilewright.backends.registry import get_device
 
-NAMES = ("torch", "torch.compile", "jax", "numexpr", "numba")
+NAMES = ("torch", "torch.compile", "jax", "numexpr", "numba", "tinygrad", "pyopencl.array", "clblast")
 
 
 def _same(value: Any) -> Any:
@@ -58,31 +61,47 @@ def numpy_peer(threads: int) -> Peer:
     return Peer("numpy", "numpy", np.__version__, np)
 
 
-def _torch(threads: int) -> Peer:
+def _of_numpy(torch: Any, x: np.ndarray) -> Any:
+    if x.dtype.name == "bfloat16":
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def _torch(threads: int, compiled: bool = False) -> Peer:
     import torch
 
-    torch.set_num_threads(threads)
-    return Peer("torch", "torch", torch.__version__, torch, put=torch.from_numpy)
-
-
-def _torch_compile(threads: int) -> Peer:
-    import torch
-
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        """Afresh for these shapes: what it remembers of a race before would make it compile for any shape."""
+    def compile_afresh(function: Callable[..., Any]) -> Callable[..., Any]:
+        """For these shapes: what it remembers of a race before would make it compile for any shape."""
         torch.compiler.reset()
         return torch.compile(function, dynamic=False)
 
     torch.set_num_threads(threads)
-    return Peer("torch.compile", "torch", torch.__version__, torch, put=torch.from_numpy, compile=compiled)
+    return Peer(
+        "torch.compile" if compiled else "torch", "torch", torch.__version__, torch, put=partial(_of_numpy, torch),
+        compile=compile_afresh if compiled else _same, get=lambda x: x.float() if x.dtype == torch.bfloat16 else x,
+    )  # fmt: skip
 
 
 def _jax(threads: int) -> Peer:
     import jax
 
-    return Peer(
-        "jax", "jax", jax.__version__, jax.numpy, put=jax.numpy.asarray, compile=jax.jit, wait=jax.block_until_ready
-    )
+    def put(x: np.ndarray) -> Any:
+        with jax.enable_x64(x.dtype == np.float64):
+            return jax.numpy.asarray(x)
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Of float64, which JAX knows in a mode of its own, in that mode."""
+        jitted = jax.jit(function)
+
+        def run(*arrays: Any) -> Any:
+            if arrays[0].dtype != np.float64:
+                return jitted(*arrays)
+            with jax.enable_x64(True):
+                return jitted(*arrays)
+
+        return run
+
+    return Peer("jax", "jax", jax.__version__, jax.numpy, put=put, compile=compiled, wait=jax.block_until_ready)
 
 
 def _numexpr(threads: int) -> Peer:
@@ -101,15 +120,51 @@ def _numba(threads: int) -> Peer:
     return Peer("numba", "numba", numba.__version__, loops)
 
 
-_MAKERS = {"torch": _torch, "torch.compile": _torch_compile, "jax": _jax, "numexpr": _numexpr, "numba": _numba}
+def _tinygrad(threads: int) -> Peer:
+    os.environ.setdefault("CPU_COUNT", str(threads))  # tinygrad reads it when it is imported
+    from benchmarks import tiny  # late: importing it needs tinygrad
+
+    return Peer(
+        "tinygrad", "tinygrad", version("tinygrad"), tiny, put=tiny.put, compile=tiny.compiled, wait=tiny.wait,
+        get=tiny.get,
+    )  # fmt: skip
 
 
-def find(names: Sequence[str], threads: int) -> tuple[list[Peer], list[str]]:
-    """The peers of these names that can be imported, NumPy before all, and a sentence for each that cannot."""
+_MAKERS: dict[str, Callable[[int], Peer]] = {
+    "torch": _torch, "torch.compile": partial(_torch, compiled=True), "jax": _jax, "numexpr": _numexpr,
+    "numba": _numba, "tinygrad": _tinygrad,
+}  # fmt: skip
+
+
+def _on_opencl(name: str, device_name: str, tuned: Sequence[Path]) -> Peer:
+    """PyOpenCL's arrays or CLBlast on a device of ours. Raises ImportError where they are not installed."""
+    from benchmarks import on_opencl  # late: importing it needs PyOpenCL
+
+    queue = on_opencl.queue_of(device_name)
+    there: Any = on_opencl.Clblast(queue) if name == "clblast" else on_opencl.Arrays(queue)
+    for path in tuned if name == "clblast" else ():
+        there.tuned(path)
+    return Peer(
+        name, name, there.version, there, put=there.put, wait=lambda _: there.queue.finish(), get=lambda x: x.get()
+    )
+
+
+def find(
+    names: Sequence[str], threads: int, devices: Sequence[str] = (), tuned: Sequence[Path] = ()
+) -> tuple[list[Peer], list[str]]:
+    """The peers of these names that can be imported, NumPy before all, and a sentence for each that cannot.
+
+    What runs on OpenCL does so on the first such device of `devices`, and is left out where there is none; `tuned` is
+    what CLBlast's tuners saved. Raises ValueError for files that are not theirs.
+    """
     found, missing = [numpy_peer(threads)], []
+    opencl = next((device for device in devices if device.startswith("opencl")), None)
     for name in names:
         try:
-            found.append(_MAKERS[name](threads))
+            if name in _MAKERS:
+                found.append(_MAKERS[name](threads))
+            elif opencl:
+                found.append(_on_opencl(name, opencl, tuned))
         except ImportError as error:
             missing.append(f"{name} is left out: {error}")
     return found, missing

@@ -14,10 +14,12 @@ import tilewright as tw
 from benchmarks.measure import OURS, Contestant, Outcome, judge, race
 from benchmarks.peers import Peer
 from benchmarks.workloads import Workload
+from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.backends.protocol import Device, Launch
 from tilewright.backends.registry import get_device
 from tilewright.leaf import TracedValueError
 from tilewright.realize import Graph, plan_for
+from tilewright.tuner.prepare import VENDOR, default_candidate, prepare
 
 
 def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool, tune: float = 0) -> Outcome:
@@ -38,7 +40,7 @@ def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: boo
             outcome.left_out.append(peer.name)
             continue
         try:
-            entry = prepare(workload, peer, function, arrays, tune)
+            entry = enter(workload, peer, function, arrays, tune)
         except Exception as error:  # each library has its own; the others still race, and the report says it
             outcome.notes.append(f"{peer.name} failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
             outcome.broken |= peer.library == OURS
@@ -55,7 +57,7 @@ def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: boo
             outcome.launches[peer.name] = entry.launches
         contestants += entry.contestants
         outcome.notes += entry.notes
-    outcome.samples = race(contestants, rounds)
+    outcome.samples = race(contestants, rounds, outcome.solo)
     if judged:
         outcome.verdicts = judge(outcome, workload.aims)
     return outcome
@@ -63,6 +65,7 @@ def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: boo
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest difference as a share of the largest wanted value; infinite where shapes differ or values are NaN."""
+    found = found.astype(np.float64)
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
@@ -79,7 +82,7 @@ class Entry:
     launches: int  # of ours
 
 
-def prepare(
+def enter(
     workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray], tune: float
 ) -> Entry:
     """Runs once, so that whatever has to be compiled is."""
@@ -107,23 +110,43 @@ def prepare(
         launches = len(groups)
         notes += [f"{peer.name}: {group}" for group in groups]
         if workload.kernel:
-            contestants.append(kernel_contestant(f"{peer.name}, kernel", there[0].device, lazy))
+            contestants += kernel_contestants(peer.name, there[0].device, lazy)
     return Entry(np.array(peer.get(first)), contestants, notes, seconds, launches)
 
 
-def launches_of(device: Device, *arrays: Any) -> list[Launch]:
-    """The launches that computing these arrays takes, bound to buffers of their own. They have run once."""
+def plan_of(device: Device, *arrays: Any) -> Any:
+    """The plan by which these arrays are computed, whose launches are bound to buffers of their own and have run."""
     graph = Graph([x.node() for x in arrays])
     plan = plan_for(graph, device)
     plan.run([leaf.arg.buffer for leaf in graph.leaves], graph.consts)
-    return [launch for stage in plan.stages for launch in stage.launches]
+    return plan
+
+
+def kernel_contestants(name: str, device_name: str, *arrays: Any) -> list[Contestant]:
+    """The kernels that compute these arrays, and where the vendor's library does it, our own template for the job."""
+    device = get_device(device_name)
+    (stage, *more) = plan_of(device, *arrays).stages
+    found = [kernel_contestant(f"{name}, kernel", device_name, *arrays)]
+    own = default_candidate(stage.problem, device.limits)
+    if more or stage.choice.candidate.kernel != VENDOR or own is None:
+        return found
+    operands = (*stage.problem.outputs, *stage.problem.inputs)
+    buffers = [device.allocate(o.count * DTYPES[o.dtype].nbytes) for o in operands]
+    for buffer, operand in zip(buffers, operands, strict=True):
+        device.write(buffer, np.ones(operand.count, numpy_dtype(operand.dtype)))
+    count = len(stage.problem.outputs)
+    launches = prepare(stage.problem, own, device).bind(buffers[:count], buffers[count:]).launches
+    return [*found, launched(f"{name}, own kernel", device, launches)]
 
 
 def kernel_contestant(name: str, device_name: str, *arrays: Any) -> Contestant:
     """The kernels that compute these arrays, one after the other, by the device's clock."""
     device = get_device(device_name)
-    launches = launches_of(device, *arrays)
+    stages = plan_of(device, *arrays).stages
+    return launched(name, device, [launch for stage in stages for launch in stage.launches])
 
+
+def launched(name: str, device: Device, launches: Sequence[Launch]) -> Contestant:
     def run() -> None:
         for launch in launches:
             launch()

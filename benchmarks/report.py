@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import BASELINE, OURS, Outcome
+from benchmarks.measure import BASELINE, OURS, Outcome, Verdict
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -56,3 +56,39 @@ def save_json(path: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) ->
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**facts, "outcomes": results}, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_json(path: Path) -> tuple[dict[str, Any], list[Outcome]]:
+    """What `save_json` saved. Raises ValueError for a file that is none of its."""
+    try:
+        facts = json.loads(path.read_text())
+        found = facts.pop("outcomes")
+        known = {field.name for field in fields(Outcome)}
+        outcomes = [Outcome(**{name: value for name, value in one.items() if name in known}) for one in found]
+        for outcome in outcomes:
+            outcome.verdicts = [Verdict(**verdict) for verdict in outcome.verdicts]  # type: ignore[arg-type]
+        facts["machine"], facts["versions"], facts["devices"], facts["roofs"]
+    except (AttributeError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no JSON file that this command saved: {error!r}") from error
+    return facts, outcomes
+
+
+def merge(parts: Sequence[tuple[dict[str, Any], list[Outcome]]]) -> tuple[dict[str, Any], list[Outcome]]:
+    """Runs of one machine as one, in the order of the workloads' first mention; of a workload that is in several, the
+    last. A roof is the highest that was measured. Raises ValueError where the runs were of different things."""
+    facts = {**parts[-1][0], "versions": {}, "devices": {}, "roofs": {}, "parts": len(parts)}
+    outcomes: dict[str, Outcome] = {}
+    for known, found in parts:
+        for name in ("machine", "threads", "quick", "tuned_seconds", "rounds"):
+            if known[name] != facts[name]:
+                raise ValueError(f"{name} differs: {known[name]} and {facts[name]} are not of one run")
+        for name in ("versions", "devices"):
+            for key, value in known[name].items():
+                if facts[name].setdefault(key, value) != value:
+                    raise ValueError(f"{name} differ: {key} is {value} and {facts[name][key]}")
+        for device, roof in known["roofs"].items():
+            best = facts["roofs"].setdefault(device, dict(roof))
+            for name, value in roof.items():
+                best[name] = (min if name == "launch_seconds" else max)(value, best.get(name, value))
+        outcomes.update({outcome.name: outcome for outcome in found})
+    return facts, list(outcomes.values())

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.measure import Aim
 from benchmarks.peers import Peer
+from tilewright.backends.dtypes import numpy_dtype
 
 SIZES = ("small", "medium", "large")
 BEST = (Aim("best", 0.95),)
@@ -23,7 +24,9 @@ COEFFICIENTS = (0.125, 0.25, -0.5, 0.75, -0.375, 0.625, -0.25, 1.0, -0.125, 0.37
 RATE, VOLATILITY = 0.03, 0.2  # of the options
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
-OWN_ONLY = ("numexpr", "numba")  # no array namespaces: they do what is spelled for them, and nothing else
+OWN_ONLY = ("numexpr", "numba", "pyopencl.array", "clblast")
+"""No array namespaces: they do what is spelled for them under the name of the workload's function, and nothing else."""
+OWN = (*OWN_ONLY, "tinygrad")  # whose namespace is a module or a class of ours
 
 
 def uniform(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
@@ -65,11 +68,12 @@ class Workload:
     def arrays(self) -> list[Array]:
         """Always the same."""
         made = self.inputs(np.random.default_rng(0), self.shapes)
-        return [x.astype(self.dtype) if x.dtype == np.float32 else x for x in made]
+        return [x.astype(numpy_dtype(self.dtype)) if x.dtype == np.float32 else x for x in made]
 
     def reference(self, arrays: list[Array]) -> Array:
         """NumPy's result in float64."""
-        return np.asarray(self.function(np, *(x.astype(np.float64) if x.dtype.kind == "f" else x for x in arrays)))
+        wide = (x.astype(np.float64) if x.dtype == numpy_dtype(self.dtype) else x for x in arrays)
+        return np.asarray(self.function(np, *wide))
 
     def spelled(self, peer: Peer) -> Callable[..., Any] | None:
         """The function of the arrays alone that this library's users would write; None where there is none."""
@@ -77,6 +81,8 @@ class Workload:
             if name in self.special:
                 maker = self.special[name]
                 return None if maker is None else maker(peer.xp)
+        if peer.library in OWN and (own := getattr(peer.xp, self.function.__name__, None)):
+            return own
         return None if peer.library in OWN_ONLY else lambda *arrays: self.function(peer.xp, *arrays)
 
 
@@ -188,7 +194,6 @@ def _elements(k: int, size: str) -> Iterator[Workload]:
 
     def make(family: str, shapes: Shapes, function: Callable[..., Any], nbytes: int, **more: Any) -> Workload:
         name = f"{family} {'x'.join(map(str, shapes[0]))}"
-        more["special"] = {"numba": lambda loops: getattr(loops, function.__name__), **more.get("special", {})}
         return Workload(name, shapes, function, nbytes=nbytes, family=family, size=size, **more)
 
     torch_gelu = {"torch": lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh")}
@@ -217,9 +222,9 @@ def _rows(k: int, size: str) -> Iterator[Workload]:
             "numba": lambda loops, axis=axis: (loops.variance_0, loops.variance_1)[axis],
         }
         yield make(f"variance axis {axis}", (shape,), variance(axis), nbytes, special=own)
-    own = {"torch": lambda torch: lambda x: torch.softmax(x, 1), "numba": lambda loops: loops.softmax}
+    own = {"torch": lambda torch: lambda x: torch.softmax(x, 1)}
     yield make("softmax", (shape,), softmax, 2 * nbytes, special=own)
-    norm = {"torch": _torch_layer_norm, "numba": lambda loops: loops.layer_norm}
+    norm = {"torch": _torch_layer_norm}
     yield make("layer norm", (shape, (columns,), (columns,)), layer_norm, 2 * nbytes, special=norm)
-    entropy = {"torch": _torch_cross_entropy, "numba": lambda loops: loops.cross_entropy}
+    entropy = {"torch": _torch_cross_entropy}
     yield make("cross-entropy", (shape, (rows,)), cross_entropy, nbytes, inputs=labelled, special=entropy)

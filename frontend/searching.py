@@ -13,10 +13,12 @@ from tilewright import statistical as st
 from tilewright.array import Array, wrap
 from tilewright.dtypes import KINDS
 from tilewright.elementwise import device_of, node_of, one
-from tilewright.kernels.node import Node
+from tilewright.kernels.node import Node, View
+from tilewright.kernels.ops import OPS
 from tilewright.manipulation import axis_of, expand_dims, reshape
 from tilewright.transfer import host
 
+FEW_TAKEN = 8  # taken elements are read again, each from a line of its own
 MAX_COMPARED = 256  # values that isin compares one by one; sorting on the host costs less beyond
 
 
@@ -71,11 +73,37 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
     along = axis_of(axis, one(x, "take_along_axis").ndim, "take_along_axis")
     if one(indices, "take_along_axis").ndim != x.ndim:
         raise ValueError(f"take_along_axis: indices of {indices.ndim} axes do not fit an array of {x.ndim}")
+    before = _taken_before(x, indices, along)
+    if before is not None:
+        return before
     key: list[Any] = []
     for a, extent in enumerate(x.shape):
         line = np.arange(extent).reshape([extent if b == a else 1 for b in range(x.ndim)])
         key.append(indices if a == along else line)
     return x[tuple(key)]
+
+
+def _taken_before(x: Array, indices: Array, along: int) -> Array | None:
+    """The few elements of an operation that nobody has computed yet: taken from what it is of, and computed alone.
+
+    A loss takes one of a row's thousand differences; storing them all would be most of its work. None where `x` is no
+    such operation, or where more than one in FEW_TAKEN is taken.
+    """
+    node, shape = x.node(), indices.shape
+    op = OPS.get(node.op)
+    wanted = (*x.shape[:along], shape[along], *x.shape[along + 1 :])
+    if op is None or op.costly or op.arity != 2 or shape != wanted or shape[along] * FEW_TAKEN > x.shape[along]:
+        return None
+    sources, taken = [], 0
+    for source in node.src:
+        if source.op == "view" and source.shape == x.shape and source.arg.strides[along] == 0:
+            source = Node("view", source.src, View(shape, source.arg.strides, source.arg.offset), shape, source.dtype)
+        elif source.shape == x.shape:
+            source, taken = take_along_axis(wrap(source, x._device), indices, axis=along).node(), taken + 1
+        elif source.op != "const":
+            return None
+        sources.append(source)
+    return wrap(Node(node.op, tuple(sources), node.arg, shape, node.dtype), x._device) if taken else None
 
 
 def nonzero(x: Array, /) -> tuple[Array, ...]:

@@ -23,7 +23,7 @@ from tilewright.kernels.step import Step
 
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
 LEAVES = ("buffer", "const", "iota")
-MAX_OPS = 48  # a longer body spills registers on every device that we know
+MAX_OPS = 160  # values that wait long for their use spill to the stack, which costs less than a pass through memory
 MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included; WebGPU few buffers
 FEW_ROWS, LONG_ROW = 4, 1 << 16  # a row longer than this is not left to one group while other units idle
 
@@ -98,6 +98,8 @@ class _Fusion:
     def _fits(self, node: Node, group: Group, view: View) -> bool:
         """Whether computing `node` here is cheaper than storing and reading it."""
         most = min(MAX_READS, self.limits.buffers // 2 or MAX_READS)
+        if node.op in LEAVES and node.op != "buffer":
+            return True
         if len(group.inlined) >= MAX_OPS or len(group.reads) >= most:
             return False
         op = OPS.get(node.op)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from math import prod
 
+from tilewright.backends.dtypes import PARTS
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import Writer, bases, entry_name, iterations, parameters, unravel, values, work
+from tilewright.kernels.node import toposort
+from tilewright.kernels.ops import OPS
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 
+TURNS = (1, 4, 16, 64)
+LANES = 16  # of the widest vectors there are, of float32
 CPU_TILES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
 
 class Map:
-    """A group takes a tile of neighbours along the last axis of one row; with FLAT, of the whole space.
+    """A group takes a tile of neighbours along the last axis of one row, or of TURN rows, one after the other; with
+    FLAT, a tile of the whole space.
 
-    The tile's length is a run-time argument: one binary serves a whole search.
+    The tile's length and the number of rows are run-time arguments: one binary serves a whole search.
 
-    FLAT divides per element instead of per row, which pays where the last axis is shorter than a group.
+    FLAT divides per element instead of per row, which pays where the last axis is shorter than a group. TAIL does the
+    last elements of a row, too few to fill a vector, as one vector of which some lanes are masked.
     """
 
     name = "map"
@@ -28,7 +35,7 @@ class Map:
             return EMPTY
         flat = (0, 1) if len(problem.space) > 1 else (0,)
         if serial(limits):
-            return Space({"TILE": CPU_TILES, "FLAT": flat, "THREADS": (1,)})
+            return _cpu_space(problem, limits, flat)
         most = max(prod(problem.space) * 2, 64)
         fits = Rule("a group's tile is larger than the whole problem", lambda c: _tile(c) <= most)
         ended = ends(limits, lambda c: int(c["PER_THREAD"]) * iterations(problem))
@@ -38,7 +45,12 @@ class Map:
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16
         if serial(limits):
-            return {"TILE": 16384, "FLAT": int(short), "THREADS": 1}
+            config: Config = {"TILE": 16384, "FLAT": int(short), "TURN": 1, "TAIL": 0, "THREADS": 1}
+            if not short:
+                rows, length = prod(problem.space[:-1]), problem.space[-1]
+                turns = (t for t in TURNS if t * length <= 16384 and rows >= 4 * t * limits.compute_units)
+                config |= {"TURN": max(turns, default=1), "TAIL": int(_masked(problem, limits))}
+            return config
         threads = max(t for t in thread_counts(limits) if t <= 256)
         size = prod(problem.space)
         per_thread = next((p for p in (16, 4, 2) if size >= threads * p * limits.compute_units * 8), 1)
@@ -49,10 +61,9 @@ class Map:
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         rank = len(problem.space)
-        axes = {axis: f"i{axis}" for axis in range(rank)}
         flat = rank > 1 and config["FLAT"]
-        inner = {} if flat else {rank - 1: f"i{rank - 1}"}
-        writer = Writer(problem, language, axes, inner)
+        axes, last = {axis: f"i{axis}" for axis in range(rank)}, rank - 1
+        writer = Writer(problem, language, axes, {} if flat else {last: f"i{last}"})
         names: dict[int, str] = {}
         rows = "" if flat else writer.gathered_rows(names)
         body = writer.statements(problem.body, names)
@@ -64,25 +75,67 @@ class Map:
             place = unravel(language, "e", range(rank)) + bases(problem, language, axes)
             text += language.each("e", "begin", "end", place + body)
         else:
-            last = rank - 1
             outer = {axis: f"i{axis}" for axis in range(last)}
-            text = language.let(tiles=f"(n{last} + tile - 1) / tile", row="GROUP(0) / tiles")
-            text += language.let(begin="(GROUP(0) - row * tiles) * tile")
+            text = language.let(tiles=f"(n{last} + tile - 1) / tile", item="GROUP(0) / tiles")
+            text += language.let(begin="(GROUP(0) - item * tiles) * tile")
             text += language.let(end=language.choose(f"begin + tile < n{last}", "begin + tile", f"n{last}"))
-            text += unravel(language, "row", range(last)) + bases(problem, language, outer) + rows
-            text += language.each(f"i{last}", "begin", "end", body)
+            setup = unravel(language, "row", range(last)) + bases(problem, language, outer) + rows
+            loop = _tailed(language, f"i{last}", body) if config.get("TAIL") else None
+            one = setup + (loop or language.each(f"i{last}", "begin", "end", body))
+            text += _turns(language, last, one) if "TURN" in config else language.let(row="item") + one
         group = (int(config["THREADS"]), 1, 1)
-        body, listed = language.kernel(text), parameters(problem, language, ("tile",))
+        extra = ("tile", "turn") if "TURN" in config else ("tile",)
+        body, listed = language.kernel(text), parameters(problem, language, extra)
         return Source(entry_name("map", problem), listed, body, (work(problem),), group, filename="map.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         tile = _tile(config)
         if len(problem.space) > 1 and config["FLAT"]:
             return (-(-prod(problem.space) // tile), 1, 1)
-        return (-(-problem.space[-1] // tile) * prod(problem.space[:-1]), 1, 1)
+        turns = -(-prod(problem.space[:-1]) // int(config.get("TURN", 1)))
+        return (-(-problem.space[-1] // tile) * turns, 1, 1)
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
-        return values(problem, (_tile(config),))
+        extra = (_tile(config), int(config["TURN"])) if "TURN" in config else (_tile(config),)
+        return values(problem, extra)
+
+
+def _cpu_space(problem: Problem, limits: Limits, flat: tuple[int, ...]) -> Space:
+    rows, length = prod(problem.space[:-1]), problem.space[-1]
+    busy = Rule(
+        "fewer groups than compute units leave some idle",
+        lambda c: int(c["TURN"]) == 1 or int(c["TURN"]) * limits.compute_units <= rows,
+    )
+    whole = Rule(
+        "a row that is cut into tiles is long enough alone", lambda c: c["TURN"] == 1 or int(c["TILE"]) >= length
+    )
+    rowwise = Rule("FLAT knows no rows", lambda c: not c["FLAT"] or (c["TURN"], c["TAIL"]) == (1, 0))
+    turns, tail = TURNS if rows > 1 else (1,), (0, 1) if _masked(problem, limits) else (0,)
+    choices = {"TILE": CPU_TILES, "FLAT": flat, "TURN": turns, "TAIL": tail, "THREADS": (1,)}
+    return Space(choices, (busy, whole, rowwise))
+
+
+def _masked(problem: Problem, limits: Limits) -> bool:
+    """Whether a compiler makes masked vectors of the body: in plain C, where nothing in it is a call or a loop."""
+    if limits.threads_per_group != 1 or len(problem.space) < 2:
+        return False
+    nodes = toposort(problem.body)
+    return not any((n.op in OPS and OPS[n.op].costly) or n.op == "gather" or n.dtype in PARTS for n in nodes)
+
+
+def _tailed(language: Language, i: str, body: str) -> str:
+    """The loop over a row, and its last elements under a mask."""
+    rest = f"if ({i} < end) {{\n{body}}}\n"
+    text = language.let(full=f"begin + (end - begin) / {LANES} * {LANES}") + language.each(i, "begin", "full", body)
+    return f"{text}if (full < end) {{\n{language.each(i, 'full', f'full + {LANES}', rest)}}}\n"
+
+
+def _turns(language: Language, last: int, one: str) -> str:
+    """`one` row after the other: `turn` of them from item * turn on."""
+    rows = " * ".join(f"n{axis}" for axis in range(last)) or "1"
+    head = language.let(rows=rows, behind="(item + 1) * turn")
+    head += language.let(stop=language.choose("behind < rows", "behind", "rows"))
+    return head + language.loop("row", "item * turn", "stop", one)
 
 
 def _tile(config: Config) -> int:

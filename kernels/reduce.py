@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from tilewright.backends.dtypes import PARTS
+from tilewright.backends.dtypes import DTYPES, PARTS
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import (
@@ -38,8 +38,8 @@ class Rows:
 
     KEEP stores a costly intermediate in the output row instead of computing it again.
 
-    LANES accumulators, one per lane of a vector, for compilers that may not reorder a sum of floats themselves; with 1
-    that is left to FOR_REDUCE.
+    LANES accumulators, those of some vectors, whose additions do not wait for each other; at the end they are combined
+    by halves. With 1 all is left to FOR_REDUCE, which not every compiler makes vectors of.
     """
 
     name = "rows"
@@ -51,7 +51,7 @@ class Rows:
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
-            lanes = (1,) if _reordered(problem, limits) else (8, 16, 32)
+            lanes = (1, 16, 32, 64) if _reordered(problem, limits) else (8, 16, 32)
             return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
         rules = (ends(limits, partial(_iterations, problem)),)
         return Space({"THREADS": thread_counts(limits, 1024), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
@@ -61,7 +61,7 @@ class Rows:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             rows = rows if problem.space[-1] < 4096 else 1
-            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": 1 if _reordered(problem, limits) else 16}
+            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": _lanes(problem, limits)}
         counts = thread_counts(limits, 1024)
         threads = next((t for t in counts if t * 8 >= problem.space[-1]), counts[-1])
         config: Config = {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
@@ -88,6 +88,14 @@ class Rows:
 def _reordered(problem: Problem, limits: Limits) -> bool:
     """Whether the compiler makes vectors of the reductions: plain C has OpenMP's, which GCC knows for numbers only."""
     return limits.threads_per_group == 1 and not any(n.dtype in PARTS for level in phases(problem) for n in level)
+
+
+def _lanes(problem: Problem, limits: Limits) -> int:
+    """Two vectors of the widest there are, or four in a long row; one for compilers that spill them."""
+    wide = any(DTYPES[DTYPES[n.dtype].compute].nbytes > 4 for level in phases(problem) for n in level)
+    if not _reordered(problem, limits):
+        return 16
+    return (32 if problem.space[-1] < 512 else 64) // (2 if wide else 1)
 
 
 def _iterations(problem: Problem, config: Config) -> int:
@@ -253,15 +261,22 @@ class _RowText:
         step = f"{element}{accumulator} = {combine}({accumulator}, {value});\n"
         if self.lanes == 1:
             return language.fold(i, "block", "block_end", reduction_name(node, language), accumulator, step)
-        neutral = start(language, node.arg, node.dtype)
-        text = language.array(node.dtype, "lanes", "LANES")
-        text += language.loop("lane", "0", "LANES", f"lanes[lane] = {neutral};\n")
         one = language.let(**{i: "at + lane"}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
-        vector = language.loop("lane", "0", "LANES", one)
-        text += language.loop("at", "block", "block_end - LANES + 1", vector, "LANES")
-        text += language.loop("lane", "0", "LANES", f"{accumulator} = {combine}({accumulator}, lanes[lane]);\n")
-        rest = "block + (block_end - block) / LANES * LANES"
-        return f"{{\n{text}{language.loop(i, rest, 'block_end', step)}}}\n"
+        clear = f"lanes[lane] = {start(language, node.arg, node.dtype)};\n"
+        text = language.array(node.dtype, "lanes", "LANES") + self._each_lane(self.lanes, clear)
+        text += language.loop("at", "block", "block_end - LANES + 1", self._each_lane(self.lanes, one), "LANES")
+        half = self.lanes // 2
+        while half:
+            text += self._each_lane(half, f"lanes[lane] = {combine}(lanes[lane], lanes[lane + {half}]);\n")
+            half //= 2
+        text += f"{accumulator} = {combine}({accumulator}, lanes[0]);\n"
+        rest = language.let(rest="block + (block_end - block) / LANES * LANES")
+        fold = language.fold(i, "rest", "block_end", reduction_name(node, language), accumulator, step)
+        # Only behind this question does a compiler know that the lanes were set here, and keeps them in registers.
+        return f"{{\nif (block_end - block >= LANES) {{\n{text}}}\n{rest}if (rest < block_end) {{\n{fold}}}\n}}\n"
+
+    def _each_lane(self, count: int, body: str) -> str:
+        return f"VECTOR_LOOP {self.language.loop('lane', '0', str(count), body)}"
 
     def _stores(self) -> str:
         problem = self.problem

@@ -83,6 +83,21 @@ def test_a_mask_of_the_whole_shape_is_written_natively(device):
     assert tw.fallbacks() == {}
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_few_elements_of_an_operation_are_taken_before_it(device, axis):
+    """The same elements and errors, and the operation's other elements are never stored."""
+    a, at = sample((40, 50)), np.array([[3], [0], [-1]] * 14)[:40] if axis else np.array([[3, 0, -1] * 17])[:, :50]
+    x, i = tw.asarray(a, device=device.name), tw.asarray(at, device=device.name)
+    least = tw.min(x, axis=axis, keepdims=True)
+    found = tw.take_along_axis(2 * (x - least), i, axis=axis)
+    assert not any("40x50" in group.title and group.title.startswith("map") for group in tw.explain(found))
+    agree(found, np.take_along_axis(2 * (a - a.min(axis=axis, keepdims=True)), at, axis=axis), device)
+    with pytest.raises(IndexError):
+        np.asarray(tw.take_along_axis(x - least, tw.asarray(at + 60, device=device.name), axis=axis))
+    whole = tw.take_along_axis(x - x, tw.asarray(np.argsort(a, axis=axis), device=device.name), axis=axis)
+    agree(whole, np.zeros_like(a), device)
+
+
 def test_take(device):
     a, at = sample((4, 5)), np.array([3, 0, 3])
     x, i = tw.asarray(a, device=device.name), tw.asarray(at, device=device.name)
