@@ -17,13 +17,16 @@ class TilewrightBackend(AbstractBackend):  # type: ignore[misc]  # einops has no
     framework_name = "tilewright"
     from_numpy, to_numpy, arange = staticmethod(tw.asarray), staticmethod(np.asarray), staticmethod(tw.arange)
     reshape, transpose = staticmethod(tw.reshape), staticmethod(tw.permute_dims)
-    stack_on_zeroth_dimension, tile = staticmethod(tw.stack), staticmethod(tw.tile)
+    tile = staticmethod(tw.tile)
 
     def is_appropriate_type(self, tensor: Any) -> bool:
         return type(tensor) is tw.Array
 
     def reduce(self, x: tw.Array, operation: str, axes: Sequence[int]) -> tw.Array:
         return getattr(tw, operation)(x, axis=tuple(axes))  # type: ignore[no-any-return]
+
+    def stack_on_zeroth_dimension(self, tensors: list[tw.Array]) -> tw.Array:
+        return tw.stack(tensors)
 
     def add_axis(self, x: tw.Array, new_position: int) -> tw.Array:
         return tw.expand_dims(x, axis=new_position)
