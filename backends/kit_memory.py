@@ -6,6 +6,7 @@ import gc
 import json
 import weakref
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -68,10 +69,11 @@ def items_of_any_size(device: Device) -> None:
     numbers = np.arange(600, dtype=np.float64).reshape(20, 30)
     frozen = numbers[3:]
     frozen.flags.writeable = False
-    for what, data in {
+    given: dict[str, Any] = {
         "float64 of two dimensions": numbers, "an array that cannot be written to": frozen,
         "a complex number": np.array(1 - 2j), "bytes": numbers.tobytes(), "a bytearray": bytearray(numbers.tobytes()),
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for what, data in given.items():
         wanted = bytes(memoryview(data).cast("B"))
         buffer = device.allocate(len(wanted) + 8)
         device.write(buffer, bytes(len(wanted) + 8))

@@ -176,10 +176,10 @@ class _Run:
                 self.refused.add(refusal)
         begin = perf_counter()
         with np.errstate(all="ignore"):
-            given = [self.download(x) for x in arrays]
-            data = np.asarray(host(*given)).astype(numpy_dtype(dtype), copy=False)
+            brought = [self.download(x) for x in arrays]
+            data = np.asarray(host(*brought)).astype(numpy_dtype(dtype), copy=False)
         result = self.upload(data, dtype)
-        count(op, data.nbytes + sum(x.nbytes for x in given), perf_counter() - begin)
+        count(op, data.nbytes + sum(x.nbytes for x in brought), perf_counter() - begin)
         return result
 
     def cast(self, x: Library, dtype: str) -> Library:

@@ -71,7 +71,7 @@ def certify(installed: Path, device: str, words: tuple[str, ...], tiers: tuple[s
 def test_the_clang_device_is_listed_and_certified(installed: Path) -> None:
     assert "clang:0    PASS" in tilewright(installed, "devices").stdout
     words = ("last elements", "compile errors", "capture", "map float32", "matmul float64", "statistics")
-    certify(installed, "clang", words, ("runtime", "kernels", "tensor"))
+    certify(installed, "clang:0", words, ("runtime", "kernels", "tensor"))
 
 
 def test_a_compiler_without_vectors_gets_generated_kernels(installed: Path) -> None:

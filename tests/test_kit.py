@@ -83,6 +83,7 @@ ALSO = {
     "one_launch_per_program": {"two threads", "map float32"},
     "values_stay": {"capture"},
     "cached_by_name": {"compile errors"},
+    "read_does_not_wait": {"capture", "two threads", "map float32"},
     "binary_of_this_process": {"two threads", "capture", "map float32"},
 }
 """Checks among OTHERS that the same fault reaches."""

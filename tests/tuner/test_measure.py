@@ -77,7 +77,7 @@ def test_a_lost_device_is_lost_for_one_candidate_only(supervised):
 
 
 def test_a_slow_leak_is_ended_with_its_worker(supervised):
-    supervisor = supervised({"4096": "leak"}, leak_nbytes=100 << 20)
+    supervisor = supervised({"4096": "leak"}, leak_nbytes=40 << 20)
     assert supervisor.measure(double(), candidate(2048), 0.02).status == "ok"
     worker = supervisor._child
     for _ in range(60):  # few runs fit into a measurement where other work goes on
