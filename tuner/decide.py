@@ -130,26 +130,26 @@ def surprising(seconds: float, best: float) -> bool:
 
 
 def levelled(rows: Sequence[Sequence[float]]) -> list[Timing]:
-    """Candidates timed in turns: their intervals without what changed for all alike from turn to turn.
+    """Candidates timed in turns: their times without what changed for all alike from turn to turn.
 
     Row k holds the times of candidate k, oldest first; who was dropped has a shorter row. Each turn is divided by how
-    slow it was for all that took part; what remains is the noise that tells candidates apart. Taking a mean out of K
-    values hides 1/K of their variance, which is put back.
+    slow it was for all that took part. For the interval it is divided by how slow it was for the others: a candidate
+    that is noisier than they are would take its own noise for the machine's.
     """
     single = [summary(row) for row in rows]
-    turns = max(len(row) for row in rows)
-    table = np.full((len(rows), turns), np.nan)
+    table = np.full((len(rows), max(len(row) for row in rows)), np.nan)
     for k, row in enumerate(rows):
         table[k, : len(row)] = np.asarray(row) / single[k].seconds
-    taking = np.isfinite(table).sum(0)
+    taking, found = np.isfinite(table).sum(0), []
     pace = np.where(taking > 1, np.nanmedian(table, axis=0), 1.0)
-    found = []
-    for row in rows:
-        part = summary((np.asarray(row) / pace[: len(row)]).tolist())
-        others = float(taking[: len(row)].min())
-        wider = math.sqrt(others / (others - 1)) if others > 1 else 1.0
-        low, high = (part.seconds + wider * (end - part.seconds) for end in (part.low, part.high))
-        found.append(Timing(part.seconds, low, high, len(row)))
+    for k, row in enumerate(rows):
+        times, company = np.asarray(row), taking[: len(row)] > 1
+        others = np.delete(table, k, axis=0)[:, : len(row)][:, company]
+        apart = times.copy()
+        apart[company] /= np.nanmedian(others, axis=0)
+        middle, interval = summary((times / pace[: len(row)]).tolist()).seconds, summary(apart.tolist())
+        low, high = (middle * end / interval.seconds for end in (interval.low, interval.high))
+        found.append(Timing(middle, low, high, len(row)))
     return found
 
 

@@ -125,6 +125,7 @@ class Search:
         self._roof = roof.details if (roof := self.store.roof(device.fingerprint)) is not None else {}
         self._carried: dict[str, Any] = {}  # what a former search's end says beyond this one's
         self._trials: list[Record] = []
+        self._compiling = 0.0  # seconds for each of those that were last compiled ahead
         self._worthwhile = True  # compiling ahead: not where nothing can be kept
         self._costs: list[float] = []  # seconds that measuring a candidate took, compilation included
 
@@ -189,8 +190,9 @@ class Search:
     def _ahead(self, candidates: list[Candidate]) -> None:
         """Compile several at once, while nothing is timed."""
         if len(candidates) > 1 and self._worthwhile:
-            patience = max(self._left(), 1.0) + OVERRUN
+            patience, begin = max(self._left(), 1.0) + OVERRUN, self._clock()
             self._worthwhile = self.measurer.ahead(self.problem, candidates, patience)
+            self._compiling = (self._clock() - begin) / len(candidates)
 
     def _stop(self, settled: bool) -> str:
         """Why to measure nothing more; "" to go on. An exhaustive search does not take the roof's word."""
@@ -199,7 +201,8 @@ class Search:
         best = self._best()
         if self.effort != "exhaustive" and best and at_roof(self.problem, best, self._roof, self.device):
             return "roof"
-        return "budget" if self._left() <= self._reserve() + min(self._costs, default=0.0) else ""
+        costs = self._costs[1:]  # the first also started the worker, and made inputs and reference
+        return "budget" if self._left() <= self._reserve() + min(costs, default=0.0) else ""
 
     def _seed(self) -> int:
         return int.from_bytes(hashlib.sha256(self.problem.key.encode()).digest()[:4], "little")
@@ -212,7 +215,7 @@ class Search:
         fastest = best.seconds if best else math.inf
         begin = self._clock()
         taken = self.measurer.measure(self.problem, candidate, seconds, fastest, patience, self.policy)
-        self._costs.append(self._clock() - begin)
+        self._costs.append(self._clock() - begin + self._compiling)
         record = self._record(candidate, taken, "screen", "")
         if best is None or taken.status != "ok" or not surprising(taken.seconds, fastest):
             return record
