@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import entry_name, parameters, values
+from tilewright.kernels.emit import address, entry_name, parameters, values
 from tilewright.kernels.matmul_cpu import MatmulCpu
 from tilewright.kernels.matmul_header import (
     PER_WORK,
@@ -19,6 +20,7 @@ from tilewright.kernels.matmul_header import (
     loader,
     names,
     oriented,
+    stride_name,
     sum_type,
     template,
 )
@@ -38,9 +40,10 @@ def conv_of(problem: Problem) -> Node:
 
 
 def as_matmul(problem: Problem) -> Problem:
-    """The product (groups, o, pixels of all images, taps) that a convolution is alike; its factors are no plain loads.
+    """The product (groups, o, pixels of all images, taps) that a convolution is alike.
 
-    Taps lie side by side in the weights, pixels or (NHWC) taps in the input.
+    Taps lie side by side in the weights, pixels or (NHWC) taps in the input. Patches are no plain load, and weights
+    only where they lie in the order of the taps.
     """
     node, space = conv_of(problem), problem.space
     at = AXES[node.arg[0]]
@@ -49,11 +52,45 @@ def as_matmul(problem: Problem) -> Problem:
     patches = (k * n, 0, 1, n) if node.arg[0] == "NCHW" else (k * n, 0, k, 1)
     inputs = (Operand(node.dtype, (m * k, k, 0, 1), 0, batch * m * k), Operand(node.dtype, patches, 0, batch * k * n))
     whole = (batch, m, n, k)
-    factors = tuple(Node("neg", (Node("load", (), i, whole, node.dtype),), None, whole, node.dtype) for i in range(2))
-    dot = Node("dot", factors, None, whole[:3], node.dtype)
+    loads = [Node("load", (), i, whole, node.dtype) for i in range(2)]
+    computed = [Node("neg", (load,), None, whole, node.dtype) for load in loads]
+    dot = Node("dot", (loads[0] if _in_order(problem) else computed[0], computed[1]), None, whole[:3], node.dtype)
     strides = (stored[at.group], stored[at.o], stored[at.w], 0)
     output = Operand(problem.outputs[0].dtype, strides, 0, problem.outputs[0].count)
     return Problem("matmul", whole, inputs, (output,), (dot,))
+
+
+def _plain_weights(problem: Problem) -> Operand | None:
+    """The weights where they are an operand as it lies, in the type of the sums."""
+    node = conv_of(problem)
+    weights = node.src[1]
+    operand = problem.inputs[weights.arg] if weights.op == "load" else None
+    return operand if operand and operand.dtype == node.dtype and DTYPES[node.dtype].nbytes >= 4 else None
+
+
+def _in_order(problem: Problem) -> bool:
+    """Whether the weights of an output lie side by side in the order in which the product counts taps."""
+    weights, expected = _plain_weights(problem), 1
+    at = AXES[conv_of(problem).arg[0]]
+    for axis in (at.kw, at.kh, at.c) if at is AXES["NCHW"] else (at.c, at.kw, at.kh):
+        if weights is None or (problem.space[axis] > 1 and weights.strides[axis] != expected):
+            return False
+        expected *= problem.space[axis]
+    return True
+
+
+def _weights_in_place(problem: Problem) -> list[str]:
+    """A_AT of matmul_cpu.c, which is read only where the weights are in the order of taps."""
+    weights, at = _plain_weights(problem), AXES[conv_of(problem).arg[0]]
+    if weights is None:
+        return []
+    name = f"in{conv_of(problem).src[1].arg}"
+    where = address(name, weights, {at.group: "(b)", at.o: "(i)"})
+    return [
+        f"#define A_AT(b, i, p) ({name} + ({where}) + (p))",
+        f"#define A_ROW {stride_name(name, weights.strides, at.o)}",
+        "#define A_STEP 1",
+    ]
 
 
 def header(problem: Problem, swap: bool) -> str:
@@ -86,6 +123,7 @@ def header(problem: Problem, swap: bool) -> str:
         "#define LOAD_X(g, n, c, y, x) input_at(ARGUMENTS, g, n, c, y, x)",
         "#define LOAD_W(g, o, c, kh, kw) weights_at(ARGUMENTS, g, o, c, kh, kw)",
         "#define STORE_PIXEL(g, n, o, y, x, sum) finish(ARGUMENTS, g, n, o, y, x, sum)",
+        *([] if swap else _weights_in_place(problem)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -124,7 +162,8 @@ class _Conv:
 
 
 class ConvCpu(_Conv):
-    """Packed panels of patches and weights through MatmulCpu's register tiles, under its rules; nothing in place."""
+    """Packed panels of patches and weights through MatmulCpu's register tiles, under its rules; weights in the order of
+    taps are read in place."""
 
     name = "conv_cpu"
     product = MatmulCpu()

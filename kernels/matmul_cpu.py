@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
@@ -23,7 +22,6 @@ SMALL_WORK = 1 << 17  # work (operations of a map) that a CPU does on the caller
 SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 THIN = 4  # rows or columns up to which MatmulDot applies
-PAGE_NBYTES = 4096  # lines that lie so far apart, or a multiple of it, share one set of a first-level cache
 
 
 def register_file(limits: Limits) -> tuple[int, int]:
@@ -69,13 +67,9 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, 
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
 
 
-def _in_rows(problem: Problem, factor: Factor, apart: int = 0) -> bool:
-    """Whether a factor lies in memory in rows along k, and those not a multiple of `apart` bytes from each other."""
-    if factor.load is None:
-        return False
-    operand = problem.inputs[factor.load]
-    nbytes = operand.strides[factor.axis] * DTYPES[operand.dtype].nbytes
-    return operand.strides[DEPTH] == 1 and (not apart or nbytes % apart != 0)
+def _in_rows(problem: Problem, factor: Factor) -> bool:
+    """Whether a factor lies in memory in rows along k."""
+    return factor.load is not None and problem.inputs[factor.load].strides[DEPTH] == 1
 
 
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
@@ -205,7 +199,7 @@ class MatmulCpu:
         lanes = vector // sum_nbytes(problem)
         small = m * n * k <= SMALL
         in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
-        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first, PAGE_NBYTES))
+        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first))
         packs = (int(not a_in_place), int(not in_place))
         if limits.threads_per_group != 1:
             packs = (1, 1)
