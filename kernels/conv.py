@@ -169,7 +169,7 @@ class ConvCpu(_Conv):
     product = MatmulCpu()
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        return self.source(problem, config, ("conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))
+        return self.source(problem, config, ("turn.c", "conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))
 
 
 class ConvTile(_Conv):

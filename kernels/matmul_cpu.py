@@ -74,7 +74,7 @@ def _in_rows(problem: Problem, factor: Factor) -> bool:
 
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
     """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
-    text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
+    text = header(problem, bool(config["SWAP"])) + template("turn.c") + template(f"{kernel}.c")
     fixed = {**config, **(extra or {})}
     defines: tuple[tuple[str, int | str], ...] = tuple((n, int(value)) for n, value in fixed.items() if n != "SWAP")
     defines = (*defines, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
