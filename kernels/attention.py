@@ -17,8 +17,8 @@ from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 BLOCKS_M, BLOCKS_N = (6, 24, 48, 96, 192), (32, 64, 128, 256, 512)
 TILES = ((6, 2), (4, 3), (4, 2), (6, 1), (4, 1), (2, 2), (2, 1), (1, 2), (1, 1))
-"""TILE_M and TILE_VECTORS, best first with 16 registers; with 32 the first two of WIDE_TILES come before them."""
-WIDE_TILES = ((12, 2), (8, 3))
+"""TILE_M and TILE_VECTORS, best first with 16 registers; with 32 WIDE_TILES come before them."""
+WIDE_TILES = ((8, 2), (12, 2), (8, 3))
 
 
 def attention_of(problem: Problem) -> Node:
@@ -98,11 +98,11 @@ class AttentionCpu:
         # Blocks of queries as large as leave every thread a few of them: each packs the keys for itself.
         groups = prod(problem.space[:-4])
         wanted = 4 * limits.compute_units
-        heights = [b for b in up_to(BLOCKS_M, m) if b <= 96][::-1]
+        heights = up_to(BLOCKS_M, m)[::-1]
         height = next((b for b in heights if groups * -(-m // b) >= wanted), heights[-1] if groups * m < wanted else 24)
         for rows, width in (*(WIDE_TILES if registers >= 32 else ()), *TILES):
             config: Config = {
-                "VECTOR": vector, "BLOCK_M": min(height, heights[0]), "BLOCK_N": min(128, up_to(BLOCKS_N, n)[-1]),
+                "VECTOR": vector, "BLOCK_M": min(height, heights[0]), "BLOCK_N": min(256, up_to(BLOCKS_N, n)[-1]),
                 "TILE_M": rows, "TILE_VECTORS": width,
             }  # fmt: skip
             if space.refusal(config) is None:
@@ -110,7 +110,7 @@ class AttentionCpu:
         return next(iter(space))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        text = header(problem) + template("attention_cpu.c")
+        text = header(problem) + template("turn.c") + template("attention_cpu.c")
         every = " * ".join(f"n{axis}" for axis in range(len(problem.space) - 3))  # outer axes and queries
         work = ("LAUNCH_WORK", f"({every} * N * (D + E) / {PER_WORK})")
         defines: tuple[tuple[str, int | str], ...] = (*((name, int(value)) for name, value in config.items()), work)

@@ -49,6 +49,11 @@
 #define ROUND_UP(x, step) (((x) + (step) - 1) / (step) * (step))
 #define CHUNK 64 /* elements of a key that are loaded before they are transposed */
 
+#ifndef TURNS /* no turn.c in front */
+#define TURNS(tile) 0
+#define turn(lines, line_step, count, to, step) ((void)0)
+#endif
+
 typedef ACC vector __attribute__((vector_size(VECTOR)));
 typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(ACC)), may_alias));
 
@@ -104,9 +109,14 @@ static void pack_keys(PARAMETERS, PLACE, i64 j0, i64 count, ACC *to) {
                 FOR_EACH(p, 0, depth)
                     lines[s][p] = LOAD_K(j0 + j + s, c + p);
             }
-            for (i64 p = 0; p < depth; p++)
-                for (i64 s = 0; s < TILE_N; s++)
-                    to[(c + p) * TILE_N + s] = lines[s][p];
+            if (TURNS(TILE_N)) {
+                for (i64 p = 0; p < depth; p += VECTOR / (i64)sizeof(ACC))
+                    for (i64 s = 0; s < TILE_N; s += VECTOR / (i64)sizeof(ACC))
+                        turn(lines[s] + p, CHUNK, depth - p, to + (c + p) * TILE_N + s, TILE_N);
+            } else
+                for (i64 p = 0; p < depth; p++)
+                    for (i64 s = 0; s < TILE_N; s++)
+                        to[(c + p) * TILE_N + s] = lines[s][p];
         }
     }
 }

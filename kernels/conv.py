@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.emit import entry_name, parameters, values
+from tilewright.kernels.emit import address, entry_name, parameters, values
 from tilewright.kernels.matmul_cpu import MatmulCpu
 from tilewright.kernels.matmul_header import (
     PER_WORK,
@@ -19,6 +20,7 @@ from tilewright.kernels.matmul_header import (
     loader,
     names,
     oriented,
+    stride_name,
     sum_type,
     template,
 )
@@ -38,9 +40,10 @@ def conv_of(problem: Problem) -> Node:
 
 
 def as_matmul(problem: Problem) -> Problem:
-    """The product (groups, o, pixels of all images, taps) that a convolution is alike; its factors are no plain loads.
+    """The product (groups, o, pixels of all images, taps) that a convolution is alike.
 
-    Taps lie side by side in the weights, pixels or (NHWC) taps in the input.
+    Taps lie side by side in the weights, pixels or (NHWC) taps in the input. A factor whose taps lie in the order in
+    which the product counts them is a plain load: often the weights, and patches (NHWC) of one pixel.
     """
     node, space = conv_of(problem), problem.space
     at = AXES[node.arg[0]]
@@ -49,11 +52,61 @@ def as_matmul(problem: Problem) -> Problem:
     patches = (k * n, 0, 1, n) if node.arg[0] == "NCHW" else (k * n, 0, k, 1)
     inputs = (Operand(node.dtype, (m * k, k, 0, 1), 0, batch * m * k), Operand(node.dtype, patches, 0, batch * k * n))
     whole = (batch, m, n, k)
-    factors = tuple(Node("neg", (Node("load", (), i, whole, node.dtype),), None, whole, node.dtype) for i in range(2))
-    dot = Node("dot", factors, None, whole[:3], node.dtype)
+    loads = [Node("load", (), i, whole, node.dtype) for i in range(2)]
+    plain = (k > 1 and _weights_in_order(problem), k > 1 and _patches_in_order(problem))
+    factors = (x if p else Node("neg", (x,), None, whole, node.dtype) for x, p in zip(loads, plain, strict=True))
+    dot = Node("dot", tuple(factors), None, whole[:3], node.dtype)
     strides = (stored[at.group], stored[at.o], stored[at.w], 0)
     output = Operand(problem.outputs[0].dtype, strides, 0, problem.outputs[0].count)
     return Problem("matmul", whole, inputs, (output,), (dot,))
+
+
+def _plain(problem: Problem, source: int) -> Operand | None:
+    """The input (0) or the weights (1) where they are an operand as it lies, in the type of the sums."""
+    node = conv_of(problem)
+    root = node.src[source]
+    operand = problem.inputs[root.arg] if root.op == "load" else None
+    return operand if operand and operand.dtype == node.dtype and DTYPES[node.dtype].nbytes >= 4 else None
+
+
+def _dense(problem: Problem, operand: Operand, axes: tuple[int, ...], step: int) -> bool:
+    """Whether elements along `axes`, the innermost first, lie in one run, `step` apart."""
+    for axis in axes:
+        if problem.space[axis] > 1 and operand.strides[axis] != step:
+            return False
+        step *= problem.space[axis]
+    return True
+
+
+def _weights_in_order(problem: Problem) -> bool:
+    """Whether the weights of an output lie side by side in the order in which the product counts taps."""
+    weights, at = _plain(problem, 1), AXES[conv_of(problem).arg[0]]
+    inner = (at.kw, at.kh, at.c) if at is AXES["NCHW"] else (at.c, at.kw, at.kh)
+    return weights is not None and _dense(problem, weights, inner, 1)
+
+
+def _patches_in_order(problem: Problem) -> bool:
+    """Whether a patch is one pixel, its channels side by side, and pixels lie evenly in the order of the result's."""
+    node, x = conv_of(problem), _plain(problem, 0)
+    window, at, space = Window(*node.arg), AXES[node.arg[0]], problem.space
+    sizes = tuple(int(problem.scalars[extent.arg][1]) for extent in node.src[2:])
+    one = window[1:] == (1, 1, *window[3:5], 0, 0) and space[at.kh] == space[at.kw] == 1
+    if x is None or window.layout != "NHWC" or not one or sizes != (space[at.h], space[at.w]):
+        return False
+    return x.strides[at.c] == 1 and _dense(problem, x, (at.w, at.h, at.n), x.strides[at.w])
+
+
+def _in_place(problem: Problem, swap: bool) -> list[str]:
+    """A_AT of matmul_cpu.c, which is read only where that factor lies in the order of taps."""
+    operand, at = _plain(problem, int(not swap)), AXES[conv_of(problem).arg[0]]
+    if operand is None:
+        return []
+    name, axis = f"in{conv_of(problem).src[int(not swap)].arg}", at.w if swap else at.o
+    return [
+        f"#define A_AT(b, i, p) ({name} + ({address(name, operand, {at.group: '(b)', axis: '(i)'})}) + (p))",
+        f"#define A_ROW {stride_name(name, operand.strides, axis)}",
+        "#define A_STEP 1",
+    ]
 
 
 def header(problem: Problem, swap: bool) -> str:
@@ -86,6 +139,7 @@ def header(problem: Problem, swap: bool) -> str:
         "#define LOAD_X(g, n, c, y, x) input_at(ARGUMENTS, g, n, c, y, x)",
         "#define LOAD_W(g, o, c, kh, kw) weights_at(ARGUMENTS, g, o, c, kh, kw)",
         "#define STORE_PIXEL(g, n, o, y, x, sum) finish(ARGUMENTS, g, n, o, y, x, sum)",
+        *_in_place(problem, swap),
     ]
     return "\n".join(lines) + "\n"
 
@@ -124,13 +178,14 @@ class _Conv:
 
 
 class ConvCpu(_Conv):
-    """Packed panels of patches and weights through MatmulCpu's register tiles, under its rules; nothing in place."""
+    """Packed panels of patches and weights through MatmulCpu's register tiles, under its rules; what lies in the order
+    of taps is read in place."""
 
     name = "conv_cpu"
     product = MatmulCpu()
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        return self.source(problem, config, ("conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))
+        return self.source(problem, config, ("turn.c", "conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))
 
 
 class ConvTile(_Conv):

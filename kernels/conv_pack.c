@@ -54,6 +54,10 @@
 #endif
 
 #define PACKS_ITSELF
+#ifndef TURNS /* no turn.c in front */
+#define TURNS(tile) 0
+#define turn(lines, line_step, count, to, step) ((void)0)
+#endif
 #if CPU_GROUPS /* see matmul_cpu.c */
 #define WORK
 #else
@@ -107,15 +111,25 @@ static void pack_weights(PARAMETERS, i64 g, i64 first, i64 count, i64 p0, i64 de
     const tap start = tap_at(ARGUMENTS, p0);
     for (i64 o = 0; o < count; o += WEIGHTS_TILE) {
         const i64 left = count - o < WEIGHTS_TILE ? count - o : WEIGHTS_TILE;
+        ACC lines[WEIGHTS_TILE][RUN] __attribute__((aligned(64)));
+        for (i64 s = left; s < WEIGHTS_TILE; s++)
+            for (i64 q = 0; q < RUN; q++)
+                lines[s][q] = 0;
         tap t = start;
         for (i64 p = 0, here; p < depth; p += here, to += here * WEIGHTS_TILE, t = next_run(ARGUMENTS, t)) {
             here = run_of(ARGUMENTS, t, depth - p);
-            for (i64 s = 0; s < left; s++)
+            for (i64 s = 0; s < left; s++) {
+                FOR_EACH(q, 0, here)
+                    lines[s][q] = LOAD_W(g, first + o + s, t.c + q, t.kh, t.kw);
+            }
+            if (TURNS(WEIGHTS_TILE)) {
+                for (i64 q = 0; q < here; q += VECTOR / (i64)sizeof(ACC))
+                    for (i64 s = 0; s < WEIGHTS_TILE; s += VECTOR / (i64)sizeof(ACC))
+                        turn(lines[s] + q, RUN, here - q, to + q * WEIGHTS_TILE + s, WEIGHTS_TILE);
+            } else
                 for (i64 q = 0; q < here; q++)
-                    to[q * WEIGHTS_TILE + s] = LOAD_W(g, first + o + s, t.c + q, t.kh, t.kw);
-            for (i64 s = left; s < WEIGHTS_TILE; s++)
-                for (i64 q = 0; q < here; q++)
-                    to[q * WEIGHTS_TILE + s] = 0;
+                    for (i64 s = 0; s < WEIGHTS_TILE; s++)
+                        to[q * WEIGHTS_TILE + s] = lines[s][q];
         }
     }
 }

@@ -141,42 +141,9 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
 #define TOGETHER 4
 #define LANES (VECTOR / (int)sizeof(ACC))
 
-#if CPU_GROUPS && !defined(__clang__)
-/* Transposes `count` elements of LANES lines, those of one result `step` behind those of the last: blocks of 1, 2, 4,
-   ... change places across the diagonal (Eklundh, "A fast computer method for matrix transposing", 1972). */
-static inline void turn(ACC (*lines)[CHUNK], i64 at, i64 count, ACC *to, i64 step) {
-    typedef __typeof__(__builtin_choose_expr(sizeof(ACC) == 8, (i64)0, (i32)0)) word;
-    typedef word words __attribute__((vector_size(VECTOR)));
-    vector line[LANES];
-    words place;
-    UNROLL
-    for (int k = 0; k < LANES; k++) {
-        line[k] = *(const vector *)(lines[k] + at);
-        place[k] = k;
-    }
-#define EXCHANGE(block) \
-    if (block < LANES) { \
-        const words odd = (place & block) != 0; \
-        const words low = place + (odd & (LANES - block)), high = place + (odd & LANES) + (~odd & block); \
-        UNROLL \
-        for (int r = 0; r < LANES; r++) { \
-            if (r & block) \
-                continue; \
-            const vector x = line[r], y = line[(r + block) % LANES]; \
-            line[r] = __builtin_shuffle(x, y, low); \
-            line[(r + block) % LANES] = __builtin_shuffle(x, y, high); \
-        } \
-    }
-    EXCHANGE(1) EXCHANGE(2) EXCHANGE(4) EXCHANGE(8) EXCHANGE(16)
-    UNROLL
-    for (int k = 0; k < LANES; k++)
-        if (k < count)
-            *(vector_anywhere *)(to + k * step) = line[k];
-}
-#define TURNS(tile) (2 * (tile) > LANES) /* else most lines would be of nobody */
-#else
-#define turn(lines, at, count, to, step) ((void)0)
+#ifndef TURNS /* no turn.c in front */
 #define TURNS(tile) 0
+#define turn(lines, line_step, count, to, step) ((void)0)
 #endif
 
 /* What lies along k: `here` lines to a panel of [depth][tile]. Whole vectors are written, so that what is too much of
@@ -195,7 +162,7 @@ static inline void turn(ACC (*lines)[CHUNK], i64 at, i64 count, ACC *to, i64 ste
         if (TURNS(tile)) { \
             for (i64 q = 0; q < count; q += LANES) \
                 for (i64 r = 0; r < (tile); r += LANES) \
-                    turn(lines + r, q, count - q, (to) + (p + q) * (tile) + r, tile); \
+                    turn(lines[r] + q, CHUNK, count - q, (to) + (p + q) * (tile) + r, tile); \
         } else \
             for (i64 q = 0; q < count; q++) \
                 for (i64 r = 0; r < (tile); r++) \

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, values
@@ -23,7 +22,6 @@ SMALL_WORK = 1 << 17  # work (operations of a map) that a CPU does on the caller
 SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 THIN = 4  # rows or columns up to which MatmulDot applies
-PAGE_NBYTES = 4096  # lines that lie so far apart, or a multiple of it, share one set of a first-level cache
 
 
 def register_file(limits: Limits) -> tuple[int, int]:
@@ -69,18 +67,42 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, 
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
 
 
-def _in_rows(problem: Problem, factor: Factor, apart: int = 0) -> bool:
-    """Whether a factor lies in memory in rows along k, and those not a multiple of `apart` bytes from each other."""
-    if factor.load is None:
-        return False
-    operand = problem.inputs[factor.load]
-    nbytes = operand.strides[factor.axis] * DTYPES[operand.dtype].nbytes
-    return operand.strides[DEPTH] == 1 and (not apart or nbytes % apart != 0)
+def _in_rows(problem: Problem, factor: Factor) -> bool:
+    """Whether a factor lies in memory in rows along k."""
+    return factor.load is not None and problem.inputs[factor.load].strides[DEPTH] == 1
+
+
+def _swapped(problem: Problem, limits: Limits) -> bool:
+    """Whether `default` computes the transposed product.
+
+    Vectors run along the longer side where the other is thinner than a vector and nothing has to be transposed for it,
+    along what is stored in order, and such that a large factor that lies along k is read in place instead of being
+    packed for a few uses.
+    """
+    _, m, n, _ = problem.space
+    lanes = register_file(limits)[0] // sum_nbytes(problem)
+    strides, (left, right, _, _) = problem.outputs[0].strides, oriented(problem, False)
+    if n < lanes <= m and not _in_rows(problem, left):
+        return True
+    if m <= FLAT < n and right.along_k:
+        return True
+    few = n <= 2 * FLAT and right.along_k and _in_rows(problem, left)
+    return m >= lanes and strides[1] == 1 != strides[2] and not few
+
+
+def _tiles(m: int, n: int, lanes: int, registers: int) -> list[tuple[int, int]]:
+    """TILE_M and TILE_VECTORS, the best first; rows and columns that are not there cost as much as others."""
+
+    def wasteful(tile: tuple[int, int]) -> bool:
+        rows, columns = tile[0], tile[1] * lanes
+        return _ceil(m, rows) * rows * _ceil(n, columns) * columns > 1.25 * m * max(n, lanes)
+
+    return sorted([*(WIDE_TILES if registers >= 32 else ()), *TILES], key=wasteful)
 
 
 def _source(kernel: str, problem: Problem, config: Config, extra: dict[str, int] | None = None) -> Source:
     """The template of `kernel` behind the header made from the problem; SWAP is spent in the header."""
-    text = header(problem, bool(config["SWAP"])) + template(f"{kernel}.c")
+    text = header(problem, bool(config["SWAP"])) + template("turn.c") + template(f"{kernel}.c")
     fixed = {**config, **(extra or {})}
     defines: tuple[tuple[str, int | str], ...] = tuple((n, int(value)) for n, value in fixed.items() if n != "SWAP")
     defines = (*defines, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
@@ -192,35 +214,21 @@ class MatmulCpu:
         return Space(fit.choices, fit.rules())
 
     def default(self, problem: Problem, limits: Limits) -> Config:
-        _, m, n, k = problem.space
-        vector, registers = register_file(limits)
-        lanes = vector // sum_nbytes(problem)
-        # Vectors run along the longer side where the other is thinner than a vector, along what is stored in order, and
-        # such that a large factor that lies along k is read in place instead of being transposed for a few uses.
-        strides, (left, right, _, _) = problem.outputs[0].strides, oriented(problem, False)
-        thin, stored = n < lanes <= m, strides[1] == 1 != strides[2]
-        swap = (thin and not _in_rows(problem, left)) or (m >= lanes and stored) or (m <= FLAT < n and right.along_k)
+        swap, k = _swapped(problem, limits), problem.space[3]
         first, second, m, n = oriented(problem, swap)
         vector = shortest_vector(problem, limits, n)
-        lanes = vector // sum_nbytes(problem)
         small = m * n * k <= SMALL
-        in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
-        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first, PAGE_NBYTES))
-        packs = (int(not a_in_place), int(not in_place))
-        if limits.threads_per_group != 1:
-            packs = (1, 1)
-        tiles = [*(WIDE_TILES if registers >= 32 else ()), *TILES]
-        # Rows and columns that are not there cost as much.
-        tiles.sort(key=lambda t: _ceil(m, t[0]) * t[0] * _ceil(n, t[1] * lanes) * t[1] * lanes > 1.25 * m * max(n, lanes))
+        a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first))
+        b_in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
+        packs = (int(not a_in_place), int(not b_in_place)) if limits.threads_per_group == 1 else (1, 1)
+        tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
         depths, strips = up_to(BLOCKS_K, k)[::-1], (128, 64, 256)
         space = self.space(problem, limits)
-        for (block_m, block_n), (rows, vectors), depth, strip in product(
-            _blocks(problem, limits, m, n, packs), tiles, depths, strips
-        ):
-            blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip}
-            tile = {"TILE_M": rows, "TILE_VECTORS": vectors}
+        blocks = _blocks(problem, limits, m, n, packs)
+        for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
-                "VECTOR": vector, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1], **blocks, **tile
+                "VECTOR": vector, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1], "BLOCK_M": block_m,
+                "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip, "TILE_M": rows, "TILE_VECTORS": vectors,
             }  # fmt: skip
             if space.refusal(config) is None:
                 return config
