@@ -216,9 +216,9 @@ def test_who_is_disturbed_and_who_stays_below_the_triad():
     assert "in 0 of 1 workloads" in text and "| numpy | 1 | 2.00 | 1 |" in text
 
 
-@pytest.mark.parametrize("name", ["tinygrad", "pyopencl.array", "clblast"])
-def test_peers_of_extras_are_right_or_named(name, ours):
-    """Where they are installed, they come to the same results."""
+@pytest.mark.parametrize("name", ["tinygrad", "pyopencl.array"])
+def test_peers_of_extras_are_right_or_named(name):
+    """Where they are installed, they come to the same results. CLBlast's kernels take PoCL a minute to compile."""
     found, missing = peers.find([name], 1, ["opencl:0"])
     if len(found) == 1:
         assert not missing or missing[0].startswith(f"{name} is left out: ")
