@@ -133,6 +133,7 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[dict[str, An
             with console.status(name):
                 outcomes.append(job())
             report.print_outcome(console, outcomes[-1])
+            report.save_json(options.json, known, outcomes)  # what is interrupted can be merged as far as it came
     return known, outcomes
 
 
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     console = Console()
     known, outcomes = options.parts or measure(options, console)
-    known["against"] = options.against and options.against.name
+    known = {**known, "against": options.against and options.against.name}
     verdicts = [verdict for outcome in outcomes for verdict in outcome.verdicts]
     if known["quick"]:
         console.print("sizes are small (--quick): no aim is judged")

@@ -24,6 +24,7 @@ from tilewright.kernels.step import Step
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 160  # values that wait long for their use spill to the stack, which costs less than a pass through memory
+MAX_SCALARS = 48  # with the strides of MAX_READS buffers, what OpenCL has room for
 MAX_READS = 12  # OpenCL promises 1024 bytes of arguments, strides included; WebGPU few buffers
 FEW_ROWS, LONG_ROW = 4, 1 << 16  # a row longer than this is not left to one group while other units idle
 
@@ -98,8 +99,8 @@ class _Fusion:
     def _fits(self, node: Node, group: Group, view: View) -> bool:
         """Whether computing `node` here is cheaper than storing and reading it."""
         most = min(MAX_READS, self.limits.buffers // 2 or MAX_READS)
-        if node.op in LEAVES and node.op != "buffer":
-            return True
+        if node.op == "const":
+            return group.scalars < MAX_SCALARS
         if len(group.inlined) >= MAX_OPS or len(group.reads) >= most:
             return False
         op = OPS.get(node.op)
@@ -114,6 +115,7 @@ class _Fusion:
     def _commit(self, node: Node, group: Group, view: View, joined: _Joined) -> None:
         group.become(joined.kind, joined.space, joined.shape)
         group.inlined[id(node), group.widen(view)] = (node, joined.reads)
+        group.scalars += node.op == "const"
         self._read(group, joined.reads)
 
     def _read(self, group: Group, reads: list[tuple[Node, View]]) -> None:

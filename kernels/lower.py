@@ -32,6 +32,7 @@ class Group:
     target: View
     inlined: dict[tuple[int, View], tuple[Node, list[tuple[Node, View]]]] = field(default_factory=dict)
     reads: set[tuple[int, View]] = field(default_factory=set)
+    scalars: int = 0  # Python's numbers among what is inlined
     before: tuple[int, ...] | None = None
 
     def widen(self, view: View) -> View:

@@ -276,7 +276,8 @@ class _RowText:
         return f"{{\nif (block_end - block >= LANES) {{\n{text}}}\n{rest}if (rest < block_end) {{\n{fold}}}\n}}\n"
 
     def _each_lane(self, count: int, body: str) -> str:
-        return f"VECTOR_LOOP {self.language.loop('lane', '0', str(count), body)}"
+        hint = "VECTOR_LOOP " if self.language.name == C.name else ""
+        return hint + self.language.loop("lane", "0", str(count), body)
 
     def _stores(self) -> str:
         problem = self.problem

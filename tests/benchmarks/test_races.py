@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import overheads, page, peers
+from benchmarks import overheads, page, peers, report
 from benchmarks.measure import Aim, Contestant, Outcome, judge, race
 from benchmarks.networks import networks, points
 from benchmarks.races import distance, run_race
@@ -174,3 +174,57 @@ def test_an_earlier_run_is_of_the_same_devices(tmp_path):
     assert page.newest({"cpu": "c"}, tmp_path) is None
     with pytest.raises(ValueError, match="no JSON file that this command saved"):
         page.earlier(tmp_path / "none.json")
+
+
+def known(**changes: object) -> dict[str, object]:
+    facts = {"date": "2026-01-01", "machine": {"processor": "p", "system": "s"}, "threads": 2, "quick": False}
+    roof = {"triad_bytes_per_second": 1e9, "launch_seconds": 1e-6}
+    return {**facts, "tuned_seconds": 0, "rounds": 3, "versions": {"numpy": "2"}, "devices": {"cpu": "a"},
+            "roofs": {"cpu": roof}, **changes}  # fmt: skip
+
+
+def test_parts_become_one_page(tmp_path, capsys):
+    """The last of what is in several; the higher roof; and as a command, from what was saved."""
+    one, two, again = (outcome(numpy=1.0, tilewright_cpu=0.5) for _ in range(3))
+    one.family = two.family = again.family = "sum"
+    two.name, again.samples = "y", {"numpy": [4.0], "tilewright cpu": [1.0]}
+    higher = {"triad_bytes_per_second": 2e9, "launch_seconds": 2e-6}
+    parts = [(known(), [one]), (known(versions={"jax": "1"}, roofs={"cpu": higher}), [two, again])]
+    facts, outcomes = report.merge(parts)
+    assert [x.name for x in outcomes] == ["x", "y"] and outcomes[0] is again
+    assert facts["versions"] == {"numpy": "2", "jax": "1"} and facts["parts"] == 2
+    assert facts["roofs"]["cpu"] == {"triad_bytes_per_second": 2e9, "launch_seconds": 1e-6}
+    with pytest.raises(ValueError, match="threads differs"):
+        report.merge([*parts, (known(threads=3), [])])
+    paths = [tmp_path / f"{k}.json" for k in range(2)]
+    for path, (part, found) in zip(paths, parts, strict=True):
+        report.save_json(path, part, found)
+        assert report.load_json(path)[1] == found
+    with pytest.raises(SystemExit):
+        command.main(["--merge", str(tmp_path / "none.json")])
+    assert "no JSON file that this command saved" in capsys.readouterr().err
+
+
+def test_who_is_disturbed_and_who_stays_below_the_triad():
+    samples = {"numpy": [4.0], "tilewright cpu": [2.0]}
+    found = Outcome("sum", samples, nbytes=1 << 40, family="sum", solo={"numpy": 1.0, "tilewright cpu": 1.9})
+    roof = {"triad_bytes_per_second": float(1 << 40), "launch_seconds": 0.1}
+    (row,) = page.rows([found], {"cpu": roof}, {})
+    assert row.low and row.behind == "50 % of the triad" and row.disturbed == "numpy 4.0x"
+    text = page.markdown(known(against=None, roofs={"cpu": roof}), [found], {})
+    assert "1 that memory bounds below 85 % of the triad" in text and "- sum: 50 % of the triad; bound by bytes" in text
+    assert "in 0 of 1 workloads" in text and "| numpy | 1 | 2.00 | 1 |" in text
+
+
+@pytest.mark.parametrize("name", ["tinygrad", "pyopencl.array"])
+def test_peers_of_extras_are_right_or_named(name):
+    """Where they are installed, they come to the same results. CLBlast's kernels take PoCL a minute to compile."""
+    found, missing = peers.find([name], 1, ["opencl:0"])
+    if len(found) == 1:
+        assert not missing or missing[0].startswith(f"{name} is left out: ")
+        return
+    spelled = [w for w in (*workloads(quick=True), *networks(quick=True)) if w.spelled(found[1])]
+    for workload in {w.family: w for w in spelled if w.family in ("gelu", "sum", "cross-entropy", "matmul")}.values():
+        small = replace(workload, shapes=tuple(tuple(min(n, 37) for n in shape) for shape in workload.shapes))
+        raced = run_race(small, found, rounds=1, judged=False)
+        assert not raced.notes, raced.notes
