@@ -95,8 +95,8 @@ def _adopt_in_scipy(judged: str) -> None:
 class Hidden:
     """On a device whose memory the host does not see, a failure of what SciPy runs on CPUs only is an expected one.
 
-    SciPy's compiled code writes into what `numpy.asarray` gives it, which there is a copy: it skips such tests for torch
-    and JAX on a GPU (`cpu_only`). We run them, so that those that pass count.
+    SciPy's compiled code writes into what `numpy.asarray` gives it, which there is a copy: it skips such tests for
+    torch and JAX on a GPU (`cpu_only`). We run them, so that those that pass count.
     """
 
     @pytest.hookimpl(hookwrapper=True)
