@@ -110,6 +110,10 @@ def _array(device: Any, node: Node) -> Any:
     return device.view(Layout(node.dtype, node.shape, row_major(node.shape)), node.arg.buffer)
 
 
+_PLACES = ("searchsorted", "argsort", "nonzero")
+"""What gives places in an array: int64, though some libraries are content with 32 bits."""
+
+
 def _kept(name: str, result: Any, device: Any, narrow: bool) -> Any:
     """What the library gave, in the device's memory; where it went over to 64 bits of its own accord, in 32."""
     if isinstance(result, tuple):
@@ -118,6 +122,7 @@ def _kept(name: str, result: Any, device: Any, narrow: bool) -> Any:
         raise Lacking(f"{name} gave a {type(result).__name__}")
     dtype, shape = dtype_name(result.array), result.shape
     dtype = _SINGLE.get(dtype, dtype) if narrow else dtype
+    dtype = "int64" if name in _PLACES and dtype == "int32" else dtype
     if dtype not in DTYPES or not supported(dtype, device):
         raise Lacking(f"{name} gave {dtype}")
     buffer = device.allocate(prod(shape) * DTYPES[dtype].nbytes)
