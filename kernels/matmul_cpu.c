@@ -1,7 +1,8 @@
 /* Matrix product with packed panels for CPUs, after Goto and van de Geijn, "Anatomy of high-performance matrix
    multiplication", ACM TOMS 34 (2008). A group is one thread and one block of the result, at most BLOCK_M x BLOCK_N:
-   for each BLOCK_K of the depth it packs its rows of A and its columns of B into panels that the innermost loops
-   walk in order, and multiplies tiles of TILE_M rows x TILE_VECTORS vectors that live in registers.
+   for each BLOCK_K of the depth it packs its rows of A, and strip by strip of STRIP_N columns of B, into panels that
+   the innermost loops walk in order. A strip stays in the second cache, a panel of A in the first, and tiles of TILE_M
+   rows x TILE_VECTORS vectors live in registers.
 
    A header made from the problem comes first:
      PARAMETERS ARGUMENTS     the kernel's parameters, so that helpers can take and pass all of them
@@ -126,10 +127,8 @@ typedef ACC vector_anywhere __attribute__((vector_size(VECTOR), aligned(sizeof(A
 MULTIPLY(multiply, TILE_VECTORS)
 MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no wider */
 #define MULTIPLY_TILE(wide, ...) \
-    if ((wide) > HALF_N) \
-        multiply(__VA_ARGS__); \
-    else \
-        multiply_half(__VA_ARGS__)
+    if ((wide) > HALF_N) multiply(__VA_ARGS__); \
+    else multiply_half(__VA_ARGS__)
 
 #ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
 
@@ -140,14 +139,13 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
 #define CHUNK 64
 #define TOGETHER 4
 #define LANES (VECTOR / (int)sizeof(ACC))
-
 #ifndef TURNS /* no turn.c in front */
 #define TURNS(tile) 0
 #define turn(lines, line_step, count, to, step) ((void)0)
 #endif
 
-/* What lies along k: `here` lines to a panel of [depth][tile]. Whole vectors are written, so that what is too much of
-   the last lies behind the panel. */
+/* What lies along k: `here` lines to a panel of [depth][tile]. Whole vectors are written, the last of a
+   line first, since what it is too wide lies where the next line begins, or behind the panel. */
 #define PACK_ALONG_K(LOADED, here, tile, depth, to) \
     ACC lines[ROUND_UP(tile, LANES)][CHUNK] __attribute__((aligned(64))); \
     for (i64 r = (here); r < ROUND_UP(tile, LANES); r++) \
@@ -161,7 +159,7 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
         } \
         if (TURNS(tile)) { \
             for (i64 q = 0; q < count; q += LANES) \
-                for (i64 r = 0; r < (tile); r += LANES) \
+                for (i64 r = ROUND_UP(tile, LANES) - LANES; r >= 0; r -= LANES) \
                     turn(lines[r] + q, CHUNK, count - q, (to) + (p + q) * (tile) + r, tile); \
         } else \
             for (i64 q = 0; q < count; q++) \
@@ -188,8 +186,8 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
 static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, WORK ACC *to) {
 #define ROW(r, p) LOAD_A(b, i0 + (r), p0 + (p))
 #if A_ALONG_K
-    for (i64 i = 0; i < rows; i += TILE_M, i0 += TILE_M, to += depth * TILE_M) {
-        PACK_ALONG_K(ROW, LEAST(TILE_M, rows - i), TILE_M, depth, to)
+    for (; rows > 0; rows -= TILE_M, i0 += TILE_M, to += depth * TILE_M) {
+        PACK_ALONG_K(ROW, LEAST(TILE_M, rows), TILE_M, depth, to)
     }
 #else
     PACK_ACROSS_K(ROW, rows, TILE_M, depth, to)
@@ -200,8 +198,8 @@ static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, WORK 
 static void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, WORK ACC *to) {
 #define COLUMN(s, p) LOAD_B(b, p0 + (p), j0 + (s))
 #if B_ALONG_K
-    for (i64 j = 0; j < columns; j += TILE_N, j0 += TILE_N, to += depth * TILE_N) {
-        PACK_ALONG_K(COLUMN, LEAST(TILE_N, columns - j), TILE_N, depth, to)
+    for (; columns > 0; columns -= TILE_N, j0 += TILE_N, to += depth * TILE_N) {
+        PACK_ALONG_K(COLUMN, LEAST(TILE_N, columns), TILE_N, depth, to)
     }
 #else
     PACK_ACROSS_K(COLUMN, columns, TILE_N, depth, to)
@@ -224,11 +222,11 @@ static void store(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, WORK
 #if C_IN_PLACE
 /* A tile beyond the result's edge. */
 static void add_part(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, int first, const ACC *sum) {
-    for (i64 r = 0; r < rows; r++)
-        for (i64 s = 0; s < columns; s++) {
-            ACC *const c = (ACC *)C_AT(b, i0 + r, j0 + s);
-            *c = first ? sum[r * TILE_N + s] : *c + sum[r * TILE_N + s];
-        }
+    for (i64 r = 0; r < rows; r++, sum += TILE_N) {
+        ACC *const c = (ACC *)C_AT(b, i0 + r, j0);
+        for (i64 s = 0; s < columns; s++)
+            c[s] = first ? sum[s] : c[s] + sum[s];
+    }
 }
 #endif
 
@@ -259,8 +257,7 @@ KERNEL {
     SHARED(ACC, panels_b, MOST_STRIP * BLOCK_K) __attribute__((aligned(64)));
     SHARED(ACC, panels_a, MOST_M * BLOCK_K) __attribute__((aligned(64)));
 #endif
-    i64 p0 = 0;
-    do {
+    for (i64 p0 = 0; p0 == 0 || p0 < K; p0 += BLOCK_K) {
         const i64 depth = LEAST(BLOCK_K, K - p0);
         const int first = p0 == 0, last = p0 + depth == K;
         WORK ACC *sum = partial;
@@ -300,8 +297,7 @@ KERNEL {
 #endif
                 }
         }
-        p0 += BLOCK_K;
-    } while (p0 < K);
+    }
 #if CPU_GROUPS
     __builtin_free(memory);
 #endif

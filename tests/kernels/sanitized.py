@@ -50,6 +50,7 @@ class Exact(CpuDevice):
 def graphs() -> list[list[Node]]:
     products = [matmul(floats(SIZE, 29), floats(29, 41)), matmul(transpose(floats(29, SIZE)), floats(29, 5))]
     products += [matmul(floats(3, 1, 29), floats(3, 29, 11)), matmul(floats(SIZE, 300), transpose(floats(33, 300)))]
+    products += [matmul(floats(41, 530), floats(530, 70)), matmul(floats(50, 60), floats(60, 10))]
     products += [ATTENTION[name]() for name in ("odd sizes", "causal, more keys", "number mask")]
     for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated"):
         products += [CONV[name](layout) for layout in ("NCHW", "NHWC")]

@@ -17,6 +17,7 @@ from tilewright.backends.language import Language
 from tilewright.backends.protocol import Device
 from tilewright.kernels import KERNELS
 from tilewright.kernels.matmul_block import CHOICES, MatmulBlock
+from tilewright.kernels.matmul_cpu import MatmulCpu
 from tilewright.kernels.matmul_header import template
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.node import Node, View, row_major
@@ -176,6 +177,17 @@ def test_random_valid_configs(seed: int, device: Device) -> None:
     step = next(s for s in steps if s.problem.kind == "matmul")
     found = [(k, c) for k in KERNELS["matmul"] for c in k.space(step.problem, device.limits)]
     check_steps([step], device, *rng.choice(found))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 6, 8, 12])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_panels_that_are_transposed(rows: int, dtype: str, cpu: Any) -> None:
+    """Both factors along k: a panel is as wide as the tile, which need not be whole vectors."""
+    kernel, (m, n, k) = MatmulCpu(), (31, 130, 150)
+    a, b = RNG.standard_normal((m, k)).astype(dtype), RNG.standard_normal((n, k)).astype(dtype)
+    (step,) = problem_steps(matmul(leaf(a), transpose(leaf(b))), device=cpu)
+    packed = [c for c in kernel.space(step.problem, cpu.limits) if c["PACK_A"] == c["PACK_B"] == 1]
+    check_steps([step], cpu, kernel, next(c for c in packed if c["TILE_M"] == rows))
 
 
 def test_tiles_as_a_gpu_would_run_them(device: Device) -> None:
