@@ -15,7 +15,7 @@ typedef u16 bf16;
 
 #define HAS_F64 1
 #define CPU_GROUPS 1
-#define SMALL_WORK (1L << 17) /* operations, some 20 microseconds of one core */
+#define SMALL_WORK (1L << 17) /* some 40 microseconds of one core: waking the others takes twenty */
 #define OWN_MATH (VECTOR_MATH >= 2 ? 1 : 2)
 #define OWN_MATH_64 (VECTOR_MATH >= 1)
 #define GLOBAL

@@ -224,10 +224,13 @@ def combiner(language: Language, reduction: str, dtype: str) -> tuple[str, str]:
 
 
 def work(problem: Problem) -> tuple[str, str]:
-    """The define LAUNCH_WORK: operations of a launch, as an expression of the extents."""
+    """The define LAUNCH_WORK, by which the cpu leaves a launch to one thread: an expression of the extents.
+
+    Of 16 operations in vectors, each 15 to 30 ps on a current core, reading and storing an element counting as eight.
+    """
     ops = [OPS[n.op] for n in toposort(problem.body) if n.op in OPS]
-    each = 1 + len(ops) + sum(8 for op in ops if op.costly)
-    return "LAUNCH_WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each})"
+    each = 8 + len(ops) + sum(8 for op in ops if op.costly)
+    return "LAUNCH_WORK", f"({' * '.join(f'n{axis}' for axis in range(len(problem.space)))} * {each} / 16)"
 
 
 def counted(problem: Problem, language: Language) -> bool:
