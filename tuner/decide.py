@@ -43,7 +43,7 @@ DROPPING = 2.5
 
 FINALISTS = 6
 UNLUCKY = 3  # beside these, where their intervals say that they may be as fast
-FEWEST = 8  # rounds before anybody is judged
+FEWEST = 12  # rounds before anybody is judged: of two modes, fewer may all be the same
 TURNS = 500  # of a race, at most: time is what usually ends it
 FINALS_SECONDS = (1.0, 5.0)
 """For each finalist, at most; the larger one where a run takes so long that the smaller is not ENOUGH turns."""
@@ -92,15 +92,15 @@ class Timing:
 def summary(times: Sequence[float]) -> Timing:
     """Median and its 95 % interval, from order statistics: no shape of the noise is assumed (David and Nagaraja, 7.1).
 
-    Fewer than six runs cannot bound a median so; their whole range is taken to both sides, and at least 4 % of so few
-    that noise may not have shown itself.
+    Fewer than six runs cannot bound a median so; their whole range is taken to both sides, as a factor, and at least
+    4 % of so few that noise may not have shown itself.
     """
     values = np.sort(np.asarray(times, float))
     count, median = len(values), float(np.median(values))
     if count < 6:
-        half = float(values[-1] - values[0])
-        half = max(half, 0.04 * median) if count < 3 else half
-        return Timing(median, median - half, median + half, count)
+        spread = float(values[-1] / values[0]) if values[0] > 0 else math.inf
+        spread = max(spread, 1.04) if count < 3 else spread
+        return Timing(median, median / spread, median * spread, count)
     rank = max(int((count - 1.96 * math.sqrt(count)) / 2) - 1, 0)  # so many values lie outside on either side
     return Timing(median, float(values[rank]), float(values[count - 1 - rank]), count)
 
@@ -133,8 +133,9 @@ def levelled(rows: Sequence[Sequence[float]]) -> list[Timing]:
     """Candidates timed in turns: their times without what changed for all alike from turn to turn.
 
     Row k holds the times of candidate k, oldest first; who was dropped has a shorter row. Each turn is divided by how
-    slow it was for all that took part. For the interval it is divided by how slow it was for the others: a candidate
-    that is noisier than they are would take its own noise for the machine's.
+    slow it was for all that took part. For the interval it is divided by how slow it was for the others, since a
+    candidate that is noisier than they are would take its own noise for the machine's; or by nothing, where they are
+    noisier than it is.
     """
     single = [summary(row) for row in rows]
     table = np.full((len(rows), max(len(row) for row in rows)), np.nan)
@@ -147,7 +148,8 @@ def levelled(rows: Sequence[Sequence[float]]) -> list[Timing]:
         others = np.delete(table, k, axis=0)[:, : len(row)][:, company]
         apart = times.copy()
         apart[company] /= np.nanmedian(others, axis=0)
-        middle, interval = summary((times / pace[: len(row)]).tolist()).seconds, summary(apart.tolist())
+        middle = summary((times / pace[: len(row)]).tolist()).seconds
+        interval = min(single[k], summary(apart.tolist()), key=lambda t: (t.high - t.low) / t.seconds)
         low, high = (middle * end / interval.seconds for end in (interval.low, interval.high))
         found.append(Timing(middle, low, high, len(row)))
     return found

@@ -29,7 +29,7 @@ def test_the_interval_holds_the_median_95_times_in_100():
         truth = np.median(np.exp(rng.normal(0, 0.1, 1 << 18)) + (rng.random(1 << 18) < 0.1))
         held = [t.low <= truth <= t.high for t in map(summary, draws.tolist())]
         assert 0.93 <= np.mean(held) <= 0.995, count
-    assert summary([1.0]) == Timing(1.0, 0.96, 1.04, 1)
+    assert summary([1.0]) == Timing(1.0, 1 / 1.04, 1.04, 1)
 
 
 def test_levelled_takes_out_what_hit_all_alike():
@@ -39,6 +39,13 @@ def test_levelled_takes_out_what_hit_all_alike():
     assert not beats(summary(one.tolist()), summary(two.tolist()))
     a, b = levelled([one.tolist(), two.tolist()])
     assert beats(a, b) and narrow(a)
+
+
+def test_a_quiet_one_beats_a_noisy_one_though_there_were_few_turns():
+    quiet, noisy = levelled([[4.18, 4.07, 4.2, 4.1, 4.11], [3220.0, 595.0, 15800.0, 2900.0, 4100.0]])
+    assert beats(quiet, noisy) and noisy.low > 0 and quiet.high < 4.5
+    a, b, c = levelled([[1.0] * 40, [1.0] * 40, [0.9, 1.1] * 20])  # whose noise is its own, and nobody else's
+    assert c.high - c.low > 0.1 and narrow(a) and narrow(b)
 
 
 def test_losers_drop_out_and_the_race_ends_when_nothing_is_in_doubt():
