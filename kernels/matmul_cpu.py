@@ -25,9 +25,9 @@ THIN = 4  # rows or columns up to which MatmulDot applies
 
 
 def register_file(limits: Limits) -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are (16 where the device does not say)."""
+    """Bytes of a vector register and their number; where the device does not say, 32 of 64 bytes (AVX-512), else 16."""
     nbytes = max(limits.vector_nbytes, 16)
-    return nbytes, limits.registers * 4 // nbytes or 16
+    return nbytes, limits.registers * 4 // nbytes or (32 if nbytes >= 64 else 16)
 
 
 def shortest_vector(problem: Problem, limits: Limits, n: int) -> int:
