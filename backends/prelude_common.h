@@ -1,9 +1,11 @@
 /* What every prelude shares. Before it, a prelude defines the types, DEVICE, HAS_F64, as_u32, as_f32, INF_f32 and the
    math functions; everything here is plain C that OpenCL C and CUDA C++ read the same way. */
 
+#ifndef VECTOR_LOOP
+#define VECTOR_LOOP
+#endif
 #if !CPU_GROUPS
 #define FOR_EACH(i, begin, end) for (i64 i = (begin) + LOCAL(0); i < (end); i += LOCAL_SIZE(0))
-#define VECTOR_LOOP
 #define FOR_REDUCE(i, begin, end, R, acc) FOR_EACH(i, begin, end)
 #define DECLARE_REDUCTION(R, type, COMBINE, start)
 #define FOR_SCAN(i, begin, end, R, acc) for (i64 i = (begin); i < (end); ++i)

@@ -80,7 +80,7 @@ class Arrays:
 
     @cache  # noqa: B019
     def _scan(self) -> Callable[..., Any]:
-        kernel = InclusiveScanKernel(self.queue.context, np.float32, "a + b", neutral="0")
+        kernel = InclusiveScanKernel(self.queue.context, np.dtype(np.float32), "a + b", neutral="0")
 
         def run(x: Any) -> Any:
             out = array.empty_like(x)

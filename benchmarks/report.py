@@ -78,8 +78,10 @@ def merge(parts: Sequence[tuple[dict[str, Any], list[Outcome]]]) -> tuple[dict[s
     last. A roof is the highest that was measured. Raises ValueError where the runs were of different things."""
     facts = {**parts[-1][0], "versions": {}, "devices": {}, "roofs": {}, "parts": len(parts)}
     outcomes: dict[str, Outcome] = {}
+    rounds = sorted({known["rounds"] for known, _ in parts}, key=str)
+    facts["rounds"] = " or ".join(map(str, rounds))
     for known, found in parts:
-        for name in ("machine", "threads", "quick", "tuned_seconds", "rounds"):
+        for name in ("machine", "threads", "quick", "tuned_seconds"):
             if known[name] != facts[name]:
                 raise ValueError(f"{name} differs: {known[name]} and {facts[name]} are not of one run")
         for name in ("versions", "devices"):
