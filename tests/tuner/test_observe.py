@@ -86,7 +86,7 @@ def test_a_call_with_many_sizes_keeps_few_variants(tmp_path, monkeypatch):
     try:
         rows = [tw.ones((64, n), device="cpu") for n in (17, 48, 129)]
         policy = Policy(launch="replayed")
-        tw.tune(lambda: [tw.sum(x, axis=1) for x in rows], budget=3.0, effort="quick", policy=policy, variants=1)
+        tw.tune(lambda: [tw.sum(x, axis=1) for x in rows], budget=10.0, effort="quick", policy=policy, variants=1)
         finals = [r for r in default_store().records() if r.kind == "trial" and r.stage == "final"]
         last = {r.problem: r.session for r in finals}
         kept = {r.name for r in finals if r.session == last[r.problem] and r.kernel != VENDOR}
