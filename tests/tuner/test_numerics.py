@@ -85,7 +85,7 @@ def test_a_search_keeps_to_its_class_and_one_without_is_free_again(supervised, t
         said = {2048: "numerics: 1 ulp from the reference, where bitwise is asked for"}
         assert outside == (said if numerics == "bitwise" else {})
     assert not store.failures(double().key, faulty.Faulty.fingerprint)
-    assert next(r.numerics for r in Store(store.path).records() if r.name == candidate(2048).name) == "1 ulp"
+    assert next(r.numerics for r in Store(store.path).records() if r.config.get("TILE") == 2048) == "1 ulp"
 
 
 def test_where_nothing_is_near_enough_it_is_said(supervised, tmp_path, monkeypatch):  # noqa: F811

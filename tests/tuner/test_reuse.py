@@ -115,7 +115,8 @@ def test_an_unseen_size_takes_the_nearest_only_where_it_beat_the_vendor_by_a_mar
 
 def test_without_a_vendor_the_default_is_what_the_nearest_must_have_beaten(store):  # noqa: F811
     device, problem = FakeDevice(), double(1 << 20)
-    own, base = {"TILE": 4096, "FLAT": 0, "THREADS": 1}, default_candidate(problem, device.limits)
+    base = default_candidate(problem, device.limits)
+    own = {**base.config, "TILE": 4096}
     assert base.config != own
 
     def race(n, seconds, others, session):
