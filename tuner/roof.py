@@ -140,8 +140,8 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
     )
     found = 0.0
     defines: tuple[tuple[str, int | str], ...] = ()
-    # Latency of an FMA times units per core: 8 to 10 chains on current CPUs. Half the width, for OpenCL's compilers that
-    # know less of a processor than its driver tells: a vector takes two of their registers, and 12 chains do not fit.
+    # Latency of an FMA times units per core: 8 to 10 chains on current CPUs. Half the width, for an OpenCL compiler
+    # that knows less of a processor than its driver tells: a vector takes two registers, and 12 chains do not fit.
     for chains, width in product((8, 12), {most, max(most // 2, 1)}):
         text = _chains_text(limits.language, dtype, chains)
         if threads == 1:
