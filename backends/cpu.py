@@ -1,4 +1,4 @@
-"""The CPU: C compiled at run time, OpenMP over the groups, called through ctypes with everything prebound."""
+"""The CPU: C compiled at run time, threads over the groups, called through ctypes with everything prebound."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cached_property
+from functools import cache as once
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
-from tilewright.backends import host
+from tilewright.backends import cache, cpu_team, host
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
 from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
@@ -38,19 +39,26 @@ _ALIGNMENT = 64  # a cache line, and the widest SIMD register
 _CHECKED_NBYTES = 1 << 26  # from here on an allocation is worth the 50 us that asking for the free memory takes
 _BATCH_NS = 100_000  # shorter runs are timed several at once, since the clock and the call cost some hundred ns
 
-# Every library carries the loop that runs a captured list of kernels, so that none has to be compiled for it.
+# Every library carries the loop that runs a captured list of kernels, so that none has to be compiled for it. What
+# shares its groups among threads (cpu_team.c) is put in when it is loaded.
 _EPILOGUE = """
 #ifndef LAUNCH_WORK
 #define LAUNCH_WORK SMALL_WORK
 #endif
-void {entry}(const i64 *slots) {{
-    const i64 size_0 = slots[0], size_1 = slots[1], count = size_0 * size_1 * slots[2];
+void (*tilewright_team)(void (*)(const i64 *, i64, i64), const i64 *, i64, int);
+static void {entry}_groups(const i64 *slots, const i64 begin, const i64 end) {{
+    const i64 size_0 = slots[0], size_1 = slots[1];
 {unpack}
-    /* Starting a parallel region costs as much as a small kernel, and far more while other threads keep a core busy. */
-    const int alone = count == 1 || LAUNCH_WORK < SMALL_WORK;
-    {pragma}
-    for (i64 group = 0; group < count; group++)
+    for (i64 group = begin; group < end; group++)
         {entry}_group(group % size_0, group / size_0 % size_1, group / (size_0 * size_1){values});
+}}
+void {entry}(const i64 *slots) {{
+    const i64 count = slots[0] * slots[1] * slots[2];
+{unpack}
+    if (count == 1 || LAUNCH_WORK < SMALL_WORK)
+        {entry}_groups(slots, 0, count);
+    else
+        tilewright_team({entry}_groups, slots, count, LAUNCH_WORK < 4 * SMALL_WORK);
 }}
 void tilewright_replay(void (*const *entries)(const i64 *), const i64 *const *slots, i64 count) {{
     for (i64 k = 0; k < count; k++) entries[k](slots[k]);
@@ -67,8 +75,6 @@ void tilewright_replay(void (*const *entries)(const long long *), const long lon
     for (long long k = 0; k < count; k++) entries[k](slots[k]);
 }}
 """
-# Handed out in pieces: with equal halves, the thread that another program pushed off its core makes all others wait.
-_PRAGMA = "#pragma omp parallel for schedule(dynamic, count / 32 + 1) if (!alone)"
 _SIGNATURE = (
     "static __attribute__((noinline)) void {entry}_group(const i64 group_0, const i64 group_1, const i64 group_2{rest})"
 )
@@ -88,7 +94,6 @@ def c_text(source: Source) -> str:
     epilogue = _EPILOGUE.format(
         entry=source.entry,
         unpack="\n".join(unpack),
-        pragma="" if source.threads_inside else _PRAGMA,
         values="".join(f", {p.name}" for p in source.parameters),
     )
     signature = _SIGNATURE.format(entry=source.entry, rest=f", {rest}" if rest else "")
@@ -165,7 +170,14 @@ class CpuDevice:
         return self.compiler.compile(c_text(source))
 
     def load(self, binary: bytes, source: Source) -> CpuProgram:
-        return CpuProgram(_load_library(binary), source)
+        library = _load_library(binary)
+        if not source.raw:
+            ctypes.c_void_p.in_dll(library, "tilewright_team").value = self._team.value
+        return CpuProgram(library, source)
+
+    @cached_property
+    def _team(self) -> ctypes.c_void_p:
+        return cpu_team.start(_load_library(cache.binary(self, cpu_team.SOURCE)), self.limits.compute_units)
 
     def vendor(self, call: VendorCall) -> Any:
         return vendor_program(self, call)
@@ -201,22 +213,8 @@ def _allocate(nbytes: int) -> tuple[int, Any]:
 _loaded = itertools.count(1)
 
 
-@cache
-def _limit_spinning() -> None:
-    """Ask OpenMP's idle threads to sleep at once instead of spinning, unless the user has asked for something else.
-
-    A spinning thread holds a core that NumPy's threads, other programs, or the very thread it waits for could use: on a
-    machine with two cores a training step of 24 small kernels took 0.7 ms without, 6.6 ms with 20,000 spins (some 0.4
-    ms each time). The runtimes read this once, when they are first loaded.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        os.environ.setdefault("KMP_BLOCKTIME", "0")
-
-
 def _load_library(binary: bytes) -> ctypes.CDLL:
     """Load a shared library from memory where the system can, else through a file."""
-    _limit_spinning()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("tilewright")
         try:
@@ -235,7 +233,7 @@ def _load_library(binary: bytes) -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: Compiler | None) -> Fingerprint:
-    text = prelude("cpu") + _EPILOGUE + _RAW_EPILOGUE + _PRAGMA + _SIGNATURE
+    text = prelude("cpu") + _EPILOGUE + _RAW_EPILOGUE + _SIGNATURE
     text += " ".join(compiler.flags) if compiler else ""
     versions = (("numpy", np.__version__), ("blas", blas_version()), ("prelude", digest(text)))
     return Fingerprint(
@@ -260,7 +258,7 @@ def _limits() -> Limits:
     )
 
 
-@cache
+@once
 def _device() -> CpuDevice:
     return CpuDevice()
 

@@ -16,9 +16,12 @@ from pathlib import Path
 
 from tilewright.backends.protocol import CompileError, Unsupported
 
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-pipe", "-fno-math-errno", "-fno-trapping-math",
+FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared", "-pipe", "-fno-math-errno", "-fno-trapping-math",
          "-ffp-contract=off", "-fwrapv", "-std=gnu11", "-w")  # fmt: skip
 """No -ffast-math: NaN, infinity and -0 keep their meaning. errno and traps are not looked at by any kernel."""
+
+THREADING = {"omp parallel": "-fopenmp", "<omp.h>": "-fopenmp", "<pthread.h>": "-pthread"}
+"""What a raw text says, and the flag that it therefore needs."""
 
 REMEDY = "install gcc or clang (Debian, Ubuntu: apt install gcc), or name a compiler in the variable CC"
 
@@ -46,18 +49,19 @@ class Compiler:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        clang = ("-fveclib=libmvec", "-fopenmp-simd") if "clang" in self.version and vector_math() else ()
+        clang = ("-fveclib=libmvec",) if "clang" in self.version and vector_math() else ()
         return (*FLAGS, *clang, f"-DVECTOR_MATH={vector_math()}")
 
     def compile(self, text: str) -> bytes:
         """The shared library made from C `text`. Raises CompileError with the compiler's log."""
-        log, library = self._run(text, self._accepted())
+        threading = tuple({flag: None for word, flag in THREADING.items() if word in text})
+        log, library = self._run(text, (*self._accepted(), *threading))
         if library is None and self.refused is None:
             # Flags are doubted only once something failed: probing them all costs as much as some kernels.
             probe, base = "int probe;\n", ("-shared", "-fPIC")
             self.refused = {flag for flag in self.flags if self._run(probe, (*base, flag))[1] is None}
             if self.refused:
-                log, library = self._run(text, self._accepted())
+                log, library = self._run(text, (*self._accepted(), *threading))
         if library is None:
             raise CompileError(f"{shlex.join(self.command)} refused a kernel:", log)
         return library

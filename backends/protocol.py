@@ -109,8 +109,7 @@ class Source:
 
     `body` holds helper functions and then `KERNEL { ... }`; the device defines KERNEL as the whole signature
     made from `entry` and `parameters`. `group` is the number of threads per group along each of three axes,
-    (1, 1, 1) on a device whose groups are single threads. `threads_inside`: the text does its own threading,
-    so a CPU must run its groups one after the other. `raw`: the body is the device's own language, whole, and gets only
+    (1, 1, 1) on a device whose groups are single threads. `raw`: the body is the device's own language, whole, and gets only
     the `defines` in front; it defines `entry` with these parameters. A device without groups calls it once per launch.
     `shared_nbytes`: shared memory that the text does not declare, and each launch must ask for.
     """
@@ -120,7 +119,6 @@ class Source:
     body: str
     defines: tuple[tuple[str, int | str], ...]
     group: tuple[int, int, int]
-    threads_inside: bool = False
     filename: str = "kernel.c"  # named in compiler errors
     raw: bool = False
     shared_nbytes: int = 0

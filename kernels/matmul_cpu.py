@@ -18,7 +18,7 @@ STRIPS_N = (64, 128, 256)
 WIDE_TILES = ((8, 2), (12, 2), (8, 3))  # for 32 registers
 TILES = ((6, 2), (8, 1), (4, 3), (2, 4), (4, 2), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))
 """TILE_M and TILE_VECTORS, best first as measured."""
-SMALL_WORK = 1 << 17  # work (operations of a map) that a CPU does on the caller's thread, see prelude_cpu.h
+SMALL_WORK = 1 << 15  # work (operations of a map) that a CPU does on the caller's thread, see prelude_cpu.h
 SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 THIN = 4  # rows or columns up to which MatmulDot applies

@@ -17,7 +17,7 @@ from tilewright.kernels.emit import Writer, address, parameters
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.problem import Problem
 
-PER_WORK = 8  # multiply-adds of a product take a core about as long as one operation of a map
+PER_WORK = 16  # multiply-adds of a product take a core about as long as one operation of a map
 
 BATCH, ROW, COLUMN, DEPTH = range(4)  # the axes of a matmul problem's space
 

@@ -25,7 +25,7 @@ from tilewright.kernels import KERNELS
 from tilewright.kernels.node import Node
 from tilewright.kernels.step import Step
 
-FLAGS = ("-O1", "-g", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-w", "-fwrapv", "-march=native",
+FLAGS = ("-O1", "-g", "-fPIC", "-shared", "-fopenmp-simd", "-pthread", "-std=gnu11", "-w", "-fwrapv", "-march=native",
          "-fsanitize=address,bounds", "-fno-sanitize-recover=all", "-DVECTOR_MATH=0")  # fmt: skip
 SIZE, CONFIGS, ALIGNMENT = 37, 1, 64
 libc = ctypes.CDLL(None)

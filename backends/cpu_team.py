@@ -1,0 +1,24 @@
+"""The cpu device's threads, which all its kernels share: cpu_team.c, compiled once as kernels are."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from tilewright.backends.protocol import Parameter, Source
+
+SOURCE = Source(
+    "team_size",
+    (Parameter("size", "int64", "value"),),
+    (Path(__file__).parent / "cpu_team.c").read_text(),
+    (),
+    (1, 1, 1),
+    filename="cpu_team.c",
+    raw=True,
+)
+
+
+def start(library: ctypes.CDLL, size: int) -> ctypes.c_void_p:
+    """The function that shares a loop among `size` threads, from the compiled SOURCE."""
+    library[f"tilewright_{SOURCE.entry}"]((ctypes.c_int64 * 4)(1, 1, 1, size))
+    return ctypes.cast(library["team_run"], ctypes.c_void_p)
