@@ -7,8 +7,8 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from functools import cache as once
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any

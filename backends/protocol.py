@@ -109,8 +109,9 @@ class Source:
 
     `body` holds helper functions and then `KERNEL { ... }`; the device defines KERNEL as the whole signature
     made from `entry` and `parameters`. `group` is the number of threads per group along each of three axes,
-    (1, 1, 1) on a device whose groups are single threads. `raw`: the body is the device's own language, whole, and gets only
-    the `defines` in front; it defines `entry` with these parameters. A device without groups calls it once per launch.
+    (1, 1, 1) on a device whose groups are single threads. `raw`: the body is the device's own language, whole,
+    and gets only the `defines` in front; it defines `entry` with these parameters. A device without groups calls
+    it once per launch.
     `shared_nbytes`: shared memory that the text does not declare, and each launch must ask for.
     """
 

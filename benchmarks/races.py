@@ -82,9 +82,7 @@ class Entry:
     launches: int  # of ours
 
 
-def enter(
-    workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray], tune: float
-) -> Entry:
+def enter(workload: Workload, peer: Peer, function: Callable[..., Any], arrays: list[np.ndarray], tune: float) -> Entry:
     """Runs once, so that whatever has to be compiled is."""
     there = [peer.put(x) for x in arrays]
     begin = perf_counter()

@@ -32,9 +32,7 @@ def home_of(device: Device) -> tuple[int, int]:
     return device.dlpack_device if isinstance(device, Sharing) else HOST
 
 
-def capsule_of(
-    x: Recorded, stream: Any, max_version: tuple[int, int] | None, dl_device: Any, copy: bool | None
-) -> Any:
+def capsule_of(x: Recorded, stream: Any, max_version: tuple[int, int] | None, dl_device: Any, copy: bool | None) -> Any:
     """A DLPack capsule of `x`. Raises BufferError where the request cannot be met, ValueError for a wrong stream."""
     home = home_of(x._device)
     target = home if dl_device is None else tuple(int(getattr(part, "value", part)) for part in dl_device)
@@ -200,9 +198,7 @@ def imported(exporter: Any, device: Device | None, copy: bool | None) -> tuple[C
     return cell, target, view
 
 
-def taken(
-    data: HostArray, dtype: str | None, device: Device, copy: bool | None, name: str
-) -> tuple[Cell, View | None]:
+def taken(data: HostArray, dtype: str | None, device: Device, copy: bool | None, name: str) -> tuple[Cell, View | None]:
     """`data` as a cell of `device`: shared unless `copy`, copied where that cannot be.
 
     Raises ValueError where `copy` is False and it cannot be.

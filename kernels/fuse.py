@@ -212,7 +212,7 @@ def _of_a_row(node: Node, space: tuple[int, ...]) -> bool:
     """Whether `node` is made of a reduction that will make a map over `space` a row, which has it once."""
     while node.op in OPS or node.op in ("view", "cast"):
         node = max(node.src, key=lambda s: s.depth)
-    return node.op == "reduce" and space[-1:] == node.src[0].shape[node.arg[1]:][:1]
+    return node.op == "reduce" and space[-1:] == node.src[0].shape[node.arg[1] :][:1]
 
 
 def _along_memory(node: Node, axis: int) -> bool:

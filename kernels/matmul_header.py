@@ -155,9 +155,7 @@ def finisher(problem: Problem, acc: str, product: Node, axes: dict[int, str]) ->
     stores = "".join(writer.store(k, known[id(root)]) for k, root in enumerate(problem.body))
     value = "(b8)(sum != 0)" if product.dtype == "bool" else f"({C.type(product.dtype)})sum"
     given = ", ".join(["PARAMETERS", *(f"i64 {axis}" for axis in axes.values()), f"{acc} sum"])
-    return (
-        f"DEVICE void finish({given}) {{\nconst {C.type(product.dtype)} product = {value};\n{statements}{stores}}}"
-    )
+    return f"DEVICE void finish({given}) {{\nconst {C.type(product.dtype)} product = {value};\n{statements}{stores}}}"
 
 
 def _in_place(problem: Problem, factor: Factor, letter: str, place: str, index: str, stride: str) -> list[str]:

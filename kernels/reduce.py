@@ -141,9 +141,7 @@ def reduction_name(node: Node, language: Language) -> str:
 class _RowText:
     """The text of one row's passes."""
 
-    def __init__(
-        self, problem: Problem, language: Language, keep: Node | None, threads: int, lanes: int = 1
-    ) -> None:
+    def __init__(self, problem: Problem, language: Language, keep: Node | None, threads: int, lanes: int = 1) -> None:
         self.problem, self.language, self.keep, self.threads, self.lanes = problem, language, keep, threads, lanes
         self.rank = len(problem.space)
         self.last = self.rank - 1

@@ -23,7 +23,9 @@ static float step(float middle, float north, float south, float west, float east
 """
 
 # A thread goes down ROWS rows of its column: two of the three rows that it needs next are those it has.
-OPENCL = STEP + """
+OPENCL = (
+    STEP
+    + """
 __kernel void hotspot(__global float *out, __global const float *heat, __global const float *power, const int n) {
     const int x = get_global_id(0), top = get_global_id(1) * ROWS, west = max(x - 1, 0), east = min(x + 1, n - 1);
     float north = heat[max(top - 1, 0) * n + x], middle = heat[top * n + x];
@@ -36,9 +38,12 @@ __kernel void hotspot(__global float *out, __global const float *heat, __global 
     }
 }
 """
+)
 
 # Tiles, so that the rows above and below are in the nearest cache still when their neighbours need them.
-C = STEP + """
+C = (
+    STEP
+    + """
 void hotspot(float *out, const float *heat, const float *power, const int n) {
     #pragma omp parallel for schedule(dynamic) collapse(2)
     for (int top = 0; top < n; top += ROWS)
@@ -56,6 +61,7 @@ void hotspot(float *out, const float *heat, const float *power, const int n) {
             }
 }
 """
+)
 
 
 def reference(out: Any, heat: Any, power: Any, n: int) -> Any:

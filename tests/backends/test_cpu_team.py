@@ -13,7 +13,6 @@ import pytest
 
 from tilewright.backends import cpu_team
 from tilewright.backends.cpu import CpuDevice
-from tilewright.backends.kit_sources import download
 from tilewright.backends.protocol import Launch, Parameter, Source
 
 COUNT = 1000
@@ -87,7 +86,8 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
 @pytest.mark.parametrize("threads", ["1", "7", "1000"])
 def test_the_number_of_threads_is_openmps(threads: str) -> None:
     code = (
-        "import os; from tests.backends.test_cpu_team import *; device = CpuDevice(); launch, counts = counting(device)\n"
+        "import os; from tests.backends.test_cpu_team import *\n"
+        "device = CpuDevice(); launch, counts = counting(device)\n"
         "[launch() for _ in range(20)]; assert (counts == 20).all() and str(device.limits.compute_units) == threads\n"
         "print(len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0)"
     ).replace("threads", repr(threads))

@@ -155,7 +155,9 @@ def test_what_others_measured_reaches_a_store_of_its_own(tmp_path, monkeypatch):
     assert counts[0][1] > 10 and counts[1] == (counts[0][0], 0)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "journal:", "grpc://nowhere", "sqlite:////no/such/folder/x.db", "none://x"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "journal:", "grpc://nowhere", "sqlite:////no/such/folder/x.db", "none://x"]
+)
 def test_a_storage_that_cannot_be_opened_is_one_clear_error(url):
     with pytest.raises(ValueError, match=r"names no storage|cannot be opened: ") as caught:
         open_storage(url)
