@@ -23,7 +23,8 @@
 
 #define MOST 256 /* threads */
 #define PIECES 16 /* of a share */
-#define SPIN 50000 /* nanoseconds */
+#define SPIN 20000 /* nanoseconds */
+#define GIVE_UP 10000 /* the same */
 #define FEW 16 /* processors up to which workers are told where not to run; of more, some are idle */
 #define OPEN 1ULL
 #define ONE 2ULL
@@ -40,7 +41,7 @@ static struct {
     body *run;
     const i64 *slots;
     i64 count, pieces, last; /* `last`: when a loop ended, in nanoseconds */
-    int sleeping, busy, size, started, home;
+    int sleeping, busy, size, started, home, resting;
     pthread_t thread[MOST];
     share shares[MOST];
 } team __attribute__((aligned(128))) = {.size = 1, .home = -1};
@@ -106,6 +107,8 @@ static i64 nanoseconds(void) {
 static u64 next_loop(unsigned seen) {
     u64 gate = __atomic_load_n(&team.gate, __ATOMIC_ACQUIRE);
     for (const i64 end = nanoseconds() + SPIN; EPOCH(gate) == seen && nanoseconds() < end;) {
+        if (__atomic_load_n(&team.resting, __ATOMIC_RELAXED))
+            break;
         for (int k = 0; k < 16 && EPOCH(gate) == seen; k++) {
             pause_briefly();
             gate = __atomic_load_n(&team.gate, __ATOMIC_ACQUIRE);
@@ -213,6 +216,19 @@ void team_run(body *run, const i64 *slots, i64 count, int small) {
     }
     team.last = nanoseconds();
     __atomic_store_n(&team.busy, 0, __ATOMIC_RELEASE);
+}
+
+/* Sends the workers to sleep: to be called before another library's threads are wanted. The system would wake those on
+   the caller's processor where a worker is awake on theirs, and they take turns for milliseconds. */
+void team_rest(void) {
+    const int workers = team.size - 1;
+    if (!team.started || __atomic_load_n(&team.sleeping, __ATOMIC_RELAXED) == workers)
+        return;
+    __atomic_store_n(&team.resting, 1, __ATOMIC_RELAXED);
+    const i64 end = nanoseconds() + GIVE_UP;
+    while (__atomic_load_n(&team.sleeping, __ATOMIC_RELAXED) < workers && nanoseconds() < end)
+        pause_briefly();
+    __atomic_store_n(&team.resting, 0, __ATOMIC_RELAXED);
 }
 
 /* How many threads there are, the caller's among them; to be called once, before the first loop. */

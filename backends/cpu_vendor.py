@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.backends import cpu_team
 from tilewright.backends.protocol import Argument, Buffer, Device, Launch, LaunchError, Layout, VendorCall
 
 
@@ -20,6 +21,7 @@ class MatmulLaunch:
         self._target, self._left, self._right = (_view(x, b) for x, b in zip(layouts, buffers, strict=True))
 
     def __call__(self) -> None:
+        cpu_team.rest()
         np.matmul(self._left, self._right, out=self._target)
 
     def set(self, index: int, argument: Argument) -> None:
