@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 SLOW_SECONDS = 1.0  # so long a run is not disturbed by what a warm-up would prevent, which costs as much again
 PATIENCE_SECONDS = 4.0
 SAMPLE_SECONDS = 2e-3  # shorter runs are timed several at once: clocks and interrupts cost some microseconds
-SETTLE_SECONDS = 30e-3  # OpenBLAS's threads spin so long after their work; every library has its own and they share cores
+SETTLE_SECONDS = 10e-3  # OpenBLAS's threads spin for 7 ms after their work; libraries share the cores
 BASELINE = "numpy"
 OURS = "tilewright"
 

@@ -198,7 +198,9 @@ class Problem:
 class Kernel(Protocol):
     """One way to run the problems of a kind. Pure: no device is touched.
 
-    The rendered source's parameters are the problem's outputs, its inputs, then the values of `values`.
+    The rendered source's parameters are the problem's outputs, its inputs, then the values of `values`. A kernel may
+    have `leads(problem, limits)`, which says whether its default was measured to be ahead of vendors' on such devices,
+    so that it is what runs until this device has been tuned.
     """
 
     @property

@@ -76,26 +76,34 @@ def _choose(problem: Problem, device: Device) -> Choice:
     if best is not None and (candidate := usable(best, problem, device, vendor)) is not None:
         return Choice(candidate, "record")
     default = default_candidate(problem, device.limits)
+    leads = default is not None and _leads(default, problem, device)
+    first = default if leads else vendor or default
     failed = {name for name, _ in store.failures(problem.key, fingerprint)}
     for record in store.nearest(problem, fingerprint):
         candidate = usable(record, problem, device, vendor)
         if candidate is None or candidate.name in failed:
             continue
-        if candidate != (vendor or default) and not _convincing(record, store, vendor is not None):
-            break  # the vendor or the default, since what is closest does not speak against it
+        if candidate != first and not _convincing(record, store, vendor is not None and record.kernel != VENDOR):
+            break  # what is taken without measuring, since what is closest does not speak against it
         return Choice(candidate, "nearest")
     for native in natives(problem, device, trusted=True):
         if native.name not in failed:
             return Choice(Candidate(native.name), "registered")
-    if vendor is not None and vendor.name not in failed:
+    if vendor is not None and vendor.name not in failed and not (leads and default and default.name not in failed):
         return Choice(vendor, "vendor")
     if default is None:
         raise Unsupported(f"{device.name}: no kernel for {problem.title}")
     return Choice(default, "default")
 
 
+def _leads(default: Candidate, problem: Problem, device: Device) -> bool:
+    leads = getattr(kernels(problem, device)[default.kernel], "leads", None)
+    return leads is not None and bool(leads(problem, device.limits))
+
+
 def _convincing(record: Record, store: Store, vendor: bool) -> bool:
-    """Whether a winner at another size beat the vendor there by MARGIN, or without one the default if it took part."""
+    """Whether a winner at another size beat the vendor there by MARGIN, or the default (without a vendor, or where that
+    is the winner) if it took part."""
     advantage = store.advantage(record, vendor)
     return advantage >= MARGIN or (not vendor and not advantage)
 

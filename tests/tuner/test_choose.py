@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import tilewright.tuner as tuner
-from tests.tuner.problems import FINGERPRINT, FakeDevice, double, matmul, trial
+from tests.tuner.problems import FINGERPRINT, LIMITS, FakeDevice, double, matmul, trial
 from tilewright.backends.protocol import Unsupported
 from tilewright.kernels import KERNELS
 from tilewright.tuner import choose
@@ -44,6 +44,29 @@ def test_default_without_records(store):
 def test_vendor_before_default(store):
     assert choose(matmul(), FakeDevice(vendor=True)).origin == "vendor"
     assert choose(matmul(), FakeDevice(vendor=True)).candidate.kernel == "vendor"
+
+
+def test_a_default_that_leads_runs_before_the_vendor_unless_records_speak_against_it(store):
+    device = FakeDevice(vendor=True, limits=replace(LIMITS, vector_nbytes=64, registers=512))
+    assert choose(matmul(96), device).origin == "default"
+
+    def race(n, own, vendor, session):
+        default = default_candidate(matmul(n), device.limits)
+        store.append(
+            trial(matmul(n), default.kernel, default.config, own, stage="final", session=session, default=True)
+        )
+        store.append(trial(matmul(n), "vendor", {}, vendor, stage="final", session=session))
+
+    race(64, 1.03e-3, 1.0e-3, "a")
+    assert choose(matmul(80), device).origin == "default"  # beaten, but by less than the margin
+    race(1024, 1.5e-3, 1.0e-3, "b")
+    choice = choose(matmul(1000), device)
+    assert (choice.origin, choice.candidate.kernel) == ("nearest", "vendor")
+    unseen = default_candidate(matmul(16), device.limits)
+    assert choose(matmul(16), device).origin == "default"
+    store.append(trial(matmul(16), unseen.kernel, unseen.config, 0.0, status="failed", reason="hang"))
+    forget()
+    assert choose(matmul(16), device).origin == "vendor"
 
 
 def test_exact_record_first(store):
