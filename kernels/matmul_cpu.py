@@ -63,7 +63,7 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, 
         packing = rows * n * packs[1] + columns * m * packs[0]
         return uneven, packing, groups if groups > 4 * units or not worth else -groups, max(pair)
 
-    worth = problem.operations > 2 * PER_WORK * SMALL_WORK
+    worth = problem.operations >= 2 * PER_WORK * SMALL_WORK
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
 
 
