@@ -174,7 +174,7 @@ class OpenclDevice:
             if parameter.dtype not in self.limits.dtypes:
                 raise Unsupported(f"{self.name} has no {parameter.dtype}, which {source.entry} takes")
         program = _cl._Program(
-            self.context, opencl_text(source)
+            self.context, opencl_text(source, self.limits.lanes)
         )  # not cl.Program: it keeps a cache and sources in /tmp
         try:
             program._build(self.options.encode(), [self.handle])
@@ -226,12 +226,14 @@ class OpenclDevice:
         return LaunchError(f"{self.name}: {what} failed: {error}")
 
 
-def opencl_text(source: Source) -> str:
-    """The whole OpenCL C of `source`."""
+def opencl_text(source: Source, lanes: int = 1) -> str:
+    """The whole OpenCL C of `source`. A group of `lanes` threads, where those are more than one, is one vector."""
     group = ", ".join(map(str, source.group))
-    rest = parameters(source, "__global")
-    signature = f"__kernel __attribute__((reqd_work_group_size({group}))) void {source.entry}({rest})"
-    return assemble(prelude("opencl"), source, signature)
+    rest, vector = parameters(source, "__global"), lanes > 1 and source.group == (lanes, 1, 1)
+    width = f" __attribute__((intel_reqd_sub_group_size({lanes})))" if vector else ""
+    signature = f"__kernel __attribute__((reqd_work_group_size({group}))){width} void {source.entry}({rest})"
+    head = f"#define VECTOR_GROUP {lanes}\n" if vector and not source.raw else ""
+    return head + assemble(prelude("opencl"), source, signature)
 
 
 def _options(device: cl.Device) -> str:
@@ -257,7 +259,14 @@ def _limits(device: cl.Device) -> Limits:
         memory_nbytes=device.global_mem_size,
         allocation_nbytes=device.max_mem_alloc_size,
         dtypes=frozenset(DTYPES) - (frozenset() if f64 else {"float64", "complex128"}),
+        lanes=_lanes(device) if is_cpu else 1,
     )
+
+
+def _lanes(device: cl.Device) -> int:
+    """Intel's compiler makes vectors of neighbouring threads only, PoCL's of the loops of a single one as well."""
+    shuffles = {"cl_intel_subgroups", "cl_intel_required_subgroup_size"} <= set(device.extensions.split())
+    return device.native_vector_width_float if device.platform.name == "Intel(R) OpenCL" and shuffles else 1
 
 
 def _subgroup(device: cl.Device) -> int:

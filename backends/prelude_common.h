@@ -10,6 +10,7 @@
 #define DECLARE_REDUCTION(R, type, COMBINE, start)
 #define FOR_SCAN(i, begin, end, R, acc) for (i64 i = (begin); i < (end); ++i)
 #define SCANNED(acc)
+#ifndef GROUP_REDUCE
 /* The first barrier lets readers of an earlier use of `name` finish. */
 #define GROUP_REDUCE(type, COMBINE, acc, name) \
     do { \
@@ -26,6 +27,7 @@
         } \
         acc = name[0]; \
     } while (0)
+#endif
 #endif
 
 #define MIN_i8 ((i8)-128)

@@ -42,6 +42,44 @@ typedef double f64;
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
+#ifdef VECTOR_GROUP /* the group is one vector of so many threads, which hand each other values in registers */
+#define OF_LANE(x, lane) intel_sub_group_shuffle(x, lane)
+#define LANES_OF(type, word) \
+    DEVICE type of_lane_##type(type x, u32 lane) { return (type)OF_LANE((word)x, lane); }
+LANES_OF(b8, i32)
+LANES_OF(i8, i32)
+LANES_OF(i16, i32)
+LANES_OF(i32, i32)
+LANES_OF(i64, i64)
+LANES_OF(u16, i32)
+LANES_OF(u32, u32)
+LANES_OF(u64, u64)
+LANES_OF(f32, f32)
+#if HAS_F64
+LANES_OF(f64, f64)
+#endif
+#define of_lane_u8 of_lane_b8
+#define of_lane_c64(x, lane) ((c64){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
+#define of_lane_c128(x, lane) ((c128){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
+#define GROUP_REDUCE(type, COMBINE, acc, name) \
+    do { \
+        UNROLL \
+        for (u32 step = VECTOR_GROUP / 2; step > 0; step /= 2) { \
+            const type other = of_lane_##type(acc, (u32)LOCAL(0) ^ step); \
+            acc = COMBINE(acc, other); \
+        } \
+    } while (0)
+#define GROUP_SCAN(type, COMBINE, acc) \
+    do { \
+        UNROLL \
+        for (u32 step = 1; step < VECTOR_GROUP; step *= 2) { \
+            const type other = of_lane_##type(acc, ((u32)LOCAL(0) - step) & (VECTOR_GROUP - 1)); \
+            acc = LOCAL(0) >= step ? COMBINE(other, acc) : acc; \
+        } \
+    } while (0)
+#define GROUP_LAST(type, acc) of_lane_##type(acc, VECTOR_GROUP - 1)
+#endif
+
 /* The built-in functions are overloaded: the casts choose. */
 #define exp_f32(x) exp((f32)(x))
 #define expm1_f32(x) expm1((f32)(x))

@@ -41,7 +41,7 @@ class Columns:
         if problem.kind != "reduce" or len(phases(problem)) != 1 or not (columnar(problem) or short):
             return EMPTY
         if serial(limits):
-            return Space({"THREADS": (1,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
+            return Space({"THREADS": (limits.lanes,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
         whole = Rule(
             "every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0
         )
@@ -55,7 +55,7 @@ class Columns:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
-            return {"THREADS": 1, "TILE": 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64}
+            return {"THREADS": limits.lanes, "TILE": 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64}
         threads = min(128, thread_counts(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 

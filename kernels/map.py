@@ -45,7 +45,7 @@ class Map:
     def default(self, problem: Problem, limits: Limits) -> Config:
         short = len(problem.space) > 1 and problem.space[-1] < 16
         if serial(limits):
-            config: Config = {"TILE": 16384, "FLAT": int(short), "TURN": 1, "TAIL": 0, "THREADS": 1}
+            config: Config = {"TILE": 16384, "FLAT": int(short), "TURN": 1, "TAIL": 0, "THREADS": limits.lanes}
             if not short:
                 rows, length = prod(problem.space[:-1]), problem.space[-1]
                 turns = (t for t in TURNS if t * length <= 16384 and rows >= 4 * t * limits.compute_units)
@@ -111,7 +111,7 @@ def _cpu_space(problem: Problem, limits: Limits, flat: tuple[int, ...]) -> Space
     )
     rowwise = Rule("FLAT knows no rows", lambda c: not c["FLAT"] or (c["TURN"], c["TAIL"]) == (1, 0))
     turns, tail = TURNS if rows > 1 else (1,), (0, 1) if _masked(problem, limits) else (0,)
-    choices = {"TILE": CPU_TILES, "FLAT": flat, "TURN": turns, "TAIL": tail, "THREADS": (1,)}
+    choices = {"TILE": CPU_TILES, "FLAT": flat, "TURN": turns, "TAIL": tail, "THREADS": (limits.lanes,)}
     return Space(choices, (busy, whole, rowwise))
 
 
@@ -154,7 +154,8 @@ def _crossing(problem: Problem) -> int | None:
 
 class Blocks:
     """Square blocks over the last axis and the one that crosses it (a transpose), so that a cache line that is read
-    for one element is still there for its neighbours. INNER says which of the two the innermost loop walks.
+    for one element is still there for its neighbours. INNER says which of the two the innermost loop walks:
+    1 the crossing one, 2 the last. With 0 a group of threads walks both at once, a single thread the last.
     """
 
     name = "blocks"
@@ -163,7 +164,9 @@ class Blocks:
         if problem.kind != "map" or _crossing(problem) is None:
             return EMPTY
         if serial(limits):
-            return Space({"THREADS": (1,), "BLOCK": (8, 16, 32, 64, 128), "WIDE": (16, 32, 64, 256), "INNER": (0, 1)})
+            inner = (0, 1) if limits.lanes == 1 else (1, 2)
+            sizes = {"BLOCK": (8, 16, 32, 64, 128), "WIDE": (16, 32, 64, 256)}
+            return Space({"THREADS": (limits.lanes,), **sizes, "INNER": inner})
         full = Rule(
             "a group walks its block in full rounds",
             lambda c: int(c["BLOCK"]) * int(c["WIDE"]) % int(c["THREADS"]) == 0,
@@ -173,7 +176,7 @@ class Blocks:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
-            return {"THREADS": 1, "BLOCK": 8, "WIDE": 64, "INNER": 1}
+            return {"THREADS": limits.lanes, "BLOCK": 8, "WIDE": 64, "INNER": 1}
         return {"THREADS": min(256, thread_counts(limits)[-1]), "BLOCK": 32, "WIDE": 32, "INNER": 0}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
@@ -192,11 +195,11 @@ class Blocks:
         head += language.let(y_end=language.choose(f"y + BLOCK < n{cross}", "y + BLOCK", f"n{cross}"))
         head += unravel(language, "row", outer) + bases(problem, language, {a: f"i{a}" for a in outer})
         across, down = (f"i{last}", "x", "x_end"), (f"i{cross}", "y", "y_end")
-        if config["THREADS"] != 1:
+        if config["THREADS"] != 1 and config["INNER"] == 0:
             place = language.let(**{f"i{last}": "x + e % WIDE", f"i{cross}": "y + e / WIDE"})
             inside = f"if (i{last} < x_end && i{cross} < y_end) {{\n{body}}}\n"
             loop = language.each("e", "0", "WIDE * BLOCK", place + inside)
-        elif config["INNER"] == 0:
+        elif config["INNER"] != 1:
             loop = language.loop(*down, language.each(*across, body))
         else:
             loop = language.loop(*across, language.each(*down, body))

@@ -52,7 +52,8 @@ class Rows:
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
             lanes = (1, 16, 32, 64) if _reordered(problem, limits) else (8, 16, 32)
-            return Space({"THREADS": (1,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
+            lanes = tuple(limits.lanes * n for n in (1, 2, 4, 8)) if limits.lanes > 1 else lanes
+            return Space({"THREADS": (limits.lanes,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,))
         rules = (ends(limits, partial(_iterations, problem)),)
         return Space({"THREADS": thread_counts(limits, 1024), "ROWS": (1, 4), "KEEP": keep, "LANES": (1,)}, rules)
 
@@ -61,7 +62,7 @@ class Rows:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
             rows = rows if problem.space[-1] < 4096 else 1
-            return {"THREADS": 1, "ROWS": rows, "KEEP": keep, "LANES": _lanes(problem, limits)}
+            return {"THREADS": limits.lanes, "ROWS": rows, "KEEP": keep, "LANES": _lanes(problem, limits)}
         counts = thread_counts(limits, 1024)
         threads = next((t for t in counts if t * 8 >= problem.space[-1]), counts[-1])
         config: Config = {"THREADS": min(threads, 256), "ROWS": 1, "KEEP": keep, "LANES": 1}
@@ -93,7 +94,7 @@ def _reordered(problem: Problem, limits: Limits) -> bool:
 def _lanes(problem: Problem, limits: Limits) -> int:
     """Two vectors of the widest there are, or four in a long row; one for compilers that spill them."""
     wide = any(DTYPES[DTYPES[n.dtype].compute].nbytes > 4 for level in phases(problem) for n in level)
-    if not _reordered(problem, limits):
+    if not _reordered(problem, limits) and limits.lanes == 1:
         return 16
     return (32 if problem.space[-1] < 512 else 64) // (2 if wide else 1)
 
@@ -257,13 +258,16 @@ class _RowText:
         language, i = self.language, f"i{self.last}"
         combine, _ = combiner(language, node.arg, node.dtype)
         step = f"{element}{accumulator} = {combine}({accumulator}, {value});\n"
-        if self.lanes == 1:
+        each, place = self.lanes // self.threads, "at + lane"
+        if each <= 1:
             return language.fold(i, "block", "block_end", reduction_name(node, language), accumulator, step)
-        one = language.let(**{i: "at + lane"}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
+        if self.threads > 1:
+            place += " * THREADS + LOCAL(0)"
+        one = language.let(**{i: place}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
         clear = f"lanes[lane] = {start(language, node.arg, node.dtype)};\n"
-        text = language.array(node.dtype, "lanes", "LANES") + self._each_lane(self.lanes, clear)
-        text += language.loop("at", "block", "block_end - LANES + 1", self._each_lane(self.lanes, one), "LANES")
-        half = self.lanes // 2
+        text = language.array(node.dtype, "lanes", str(each)) + self._each_lane(each, clear)
+        text += language.loop("at", "block", "block_end - LANES + 1", self._each_lane(each, one), "LANES")
+        half = each // 2
         while half:
             text += self._each_lane(half, f"lanes[lane] = {combine}(lanes[lane], lanes[lane + {half}]);\n")
             half //= 2

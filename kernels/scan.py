@@ -36,7 +36,8 @@ class ScanRows:
     """ROWS rows, or parts of rows, per group, one after the other; their number is a run-time argument.
 
     Threads of a group load a tile of THREADS * PER_THREAD neighbours together, scan PER_THREAD of them each in shared
-    memory, then each other's totals (Hillis and Steele, "Data parallel algorithms", 1986), and store together.
+    memory, then each other's totals (Hillis and Steele, "Data parallel algorithms", 1986), and store together. With
+    PER_THREAD 0 they are the lanes of a vector, and scan that without memory.
     """
 
     name = "scan"
@@ -47,7 +48,8 @@ class ScanRows:
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
-            return Space({"THREADS": (1,), "PER_THREAD": (1,), "ROWS": (1, 4, 16, 64, 256)}, (rows,))
+            each = (int(limits.lanes == 1),)
+            return Space({"THREADS": (limits.lanes,), "PER_THREAD": each, "ROWS": (1, 4, 16, 64, 256)}, (rows,))
         width = DTYPES[DTYPES[problem.body[0].dtype].compute].nbytes
         fits = Rule(
             "a tile and the threads' totals are more than a group's shared memory",
@@ -66,15 +68,16 @@ class ScanRows:
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
             rows = next((r for r in (64, 16, 4) if _rows(problem) >= r * limits.compute_units * 8), 1)
-            return {"THREADS": 1, "PER_THREAD": 1, "ROWS": rows if problem.space[-1] < BLOCK else 1}
+            return {"THREADS": limits.lanes, "PER_THREAD": int(limits.lanes == 1), "ROWS": rows if problem.space[-1] < BLOCK else 1}
         threads = next((t for t in thread_counts(limits) if t * 4 >= problem.space[-1]), thread_counts(limits)[-1])
         return _allowed({"THREADS": min(threads, 256), "PER_THREAD": 4, "ROWS": 1}, self.space(problem, limits))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         threads, per_thread = int(config["THREADS"]), int(config["PER_THREAD"])
         text = _ScanText(problem, language)
-        walk = text.alone() if threads == 1 else text.together()
-        body = text.macros() + language.kernel(text.rows(walk, threads), text.shared() if threads > 1 else "")
+        in_shared = per_thread > 0 and threads > 1
+        walk = text.together() if in_shared else text.alone() if threads == 1 else text.vectors()
+        body = text.macros() + language.kernel(text.rows(walk, threads), text.shared() if in_shared else "")
         defines = (("THREADS", threads), ("PER_THREAD", per_thread), ("BLOCK", language.size(BLOCK)), work(problem))
         listed = parameters(problem, language, ("turn",))
         return Source(entry_name("scan", problem), listed, body, defines, (threads, 1, 1), filename="scan.c")
@@ -95,7 +98,7 @@ class ScanColumns:
         if problem.kind != "scan" or len(problem.space) < 2 or not (_columnar(problem) or _short(problem, limits)):
             return EMPTY
         if serial(limits):
-            return Space({"THREADS": (1,), "TILE": (16, 32, 64, 128, 256, 512, 1024, 2048)})
+            return Space({"THREADS": (limits.lanes,), "TILE": (16, 32, 64, 128, 256, 512, 1024, 2048)})
         full = Rule(
             "every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0
         )
@@ -113,7 +116,7 @@ class ScanColumns:
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
-            return {"THREADS": 1, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
+            return {"THREADS": limits.lanes, "TILE": 512 if problem.space[-2] >= 1024 * limits.compute_units else 64}
         threads = min(128, thread_counts(limits)[-1])
         return _allowed({"THREADS": threads, "TILE": threads}, self.space(problem, limits))
 
@@ -210,6 +213,22 @@ class _ScanText:
             t=self.say.type(self.dtype), i=f"i{self.last}", name=self.reduction, macro=self.macro, element=element,
             neutral=self.neutral, value=value, store=self.writer.store(0, f"{self.macro}(carry, sum)"),
         )  # fmt: skip
+
+    def vectors(self) -> str:
+        """Block by block, a vector at a time: each lane's element, then what the lanes up to it give."""
+        say, dtype, neutral, macro, i = self.say, self.dtype, self.neutral, self.macro, f"i{self.last}"
+        names: dict[int, str] = {}
+        t = say.type(dtype)
+        head = self._once(names)
+        element, value = self._pieces(names)
+        text = say.let(**{i: "at + LOCAL(0)"}) + say.variable(dtype, "own", neutral)
+        text += f"if ({i} < block_end) {{\n{element}own = {value};\n}}\nGROUP_SCAN({t}, {macro}, own);\n"
+        text += say.constant(dtype, "all", f"{macro}(sum, own)")
+        text += f"if ({i} < block_end) {{\n{self.writer.store(0, f'{macro}(carry, all)')}}}\n"
+        text += f"sum = {macro}(sum, GROUP_LAST({t}, own));\n"
+        block = say.let(block_end=say.choose("block + BLOCK < end", "block + BLOCK", "end"))
+        block += say.variable(dtype, "sum", neutral) + say.loop("at", "block", "block_end", text, "THREADS")
+        return head + say.loop("block", "begin", "end", block + f"carry = {macro}(carry, sum);\n", "BLOCK")
 
     def together(self) -> str:
         """A tile at a time: loaded by neighbours, scanned by each thread for itself, then moved by what lies ahead."""

@@ -54,7 +54,8 @@ def thread_counts(limits: Limits, most: int = 512) -> tuple[int, ...]:
 def serial(limits: Limits) -> bool:
     """Whether one thread does the work of a group best: a CPU, behind whatever language.
 
-    Its compiler makes vectors of a thread's loops; threads of a group would take turns between barriers.
+    Its compiler makes vectors of a thread's loops; threads of a group would take turns between barriers. Where it makes
+    vectors of neighbouring threads instead, a group of the generated kernels is the `lanes` threads of one.
     """
     return limits.subgroup == 1
 

@@ -24,11 +24,11 @@ class Grouped(OpenclDevice):
         self.fingerprint = replace(self.fingerprint, backend="broken", versions=versions)
 
     def build(self, source):
-        whole, plain = opencl_device.opencl_text(source), opencl_device.opencl_text
+        whole, plain = opencl_device.opencl_text(source, self.limits.lanes), opencl_device.opencl_text
         for old, new in self.changes:
             assert old in whole, old
             whole = whole.replace(old, new)
-        opencl_device.opencl_text = lambda source: whole
+        opencl_device.opencl_text = lambda source, lanes: whole
         try:
             return super().build(source)
         finally:
