@@ -87,6 +87,14 @@ class Language:
         """The same, split over the group's threads; iterations are independent."""
         return f"FOR_EACH({i}, {begin}, {end}) {{\n{body}}}\n"
 
+    def held(self, dtype: str, name: str, count: str) -> str:
+        """An array with an element for each of `count` iterations of an `each`, which its thread alone sees: `slot`."""
+        return self.array(dtype, name, f"{count} / THREADS")
+
+    def slot(self, i: str, begin: str) -> str:
+        """Where in such an array the element lies, of an `each` from `begin` that is at `i`."""
+        return f"({i} - {begin}) / LOCAL_SIZE(0)"
+
     def fold(self, i: str, begin: str, end: str, reduction: str, accumulator: str, body: str) -> str:
         """As `each`, where `body` combines each thread's `accumulator` by a reduction that was declared."""
         return f"FOR_REDUCE({i}, {begin}, {end}, {reduction}, {accumulator}) {{\n{body}}}\n"
@@ -109,6 +117,29 @@ class Language:
 
 
 C = Language()
+
+
+class Lanes(Language):
+    """Neutral C for a compiler that makes one vector of a group's threads. It sees that all of them are in a loop's full
+    rounds, which need no mask then; and threads' own arrays it would interleave at each access.
+    """
+
+    def each(self, i: str, begin: str, end: str, body: str) -> str:
+        at, one = f"{i}_at", f"const i64 {i} = {i}_at + LOCAL(0);\n{body}"
+        full = f"FOUR_TIMES for (; {at} + LOCAL_SIZE(0) <= {end}; {at} += LOCAL_SIZE(0)) {{\n{one}}}\n"
+        return f"{{\ni64 {at} = {begin};\n{full}if ({at} + LOCAL(0) < {end}) {{\n{one}}}\n}}\n"
+
+    def held(self, dtype: str, name: str, count: str) -> str:
+        return self.shared(dtype, name, count)
+
+    def slot(self, i: str, begin: str) -> str:
+        return f"{i} - {begin}"
+
+    def fold(self, i: str, begin: str, end: str, reduction: str, accumulator: str, body: str) -> str:
+        return self.each(i, begin, end, body)
+
+
+LANES = Lanes()
 
 
 class PlainC(Language):

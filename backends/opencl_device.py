@@ -12,6 +12,7 @@ from pyopencl import _cl
 from tilewright.backends import host
 from tilewright.backends.dialect import assemble, digest, parameters, prelude
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.language import LANES, C
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
@@ -248,6 +249,7 @@ def _options(device: cl.Device) -> str:
 def _limits(device: cl.Device) -> Limits:
     is_cpu = bool(device.type & cl.device_type.CPU)
     f64 = "cl_khr_fp64" in device.extensions.split()
+    lanes = _lanes(device) if is_cpu else 1
     return Limits(
         threads_per_group=device.max_work_group_size,
         shared_nbytes=device.local_mem_size,
@@ -259,7 +261,8 @@ def _limits(device: cl.Device) -> Limits:
         memory_nbytes=device.global_mem_size,
         allocation_nbytes=device.max_mem_alloc_size,
         dtypes=frozenset(DTYPES) - (frozenset() if f64 else {"float64", "complex128"}),
-        lanes=_lanes(device) if is_cpu else 1,
+        lanes=lanes,
+        language=C if lanes == 1 else LANES,
     )
 
 

@@ -77,6 +77,7 @@ LANES_OF(f64, f64)
             acc = LOCAL(0) >= step ? COMBINE(other, acc) : acc; \
         } \
     } while (0)
+#define FOUR_TIMES
 #define GROUP_LAST(type, acc) of_lane_##type(acc, VECTOR_GROUP - 1)
 #endif
 

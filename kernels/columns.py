@@ -93,7 +93,7 @@ class Columns:
 
 def _column_passes(problem: Problem, writer: Writer, reductions: list[Node], column: int, last: int) -> str:
     """Start the accumulators, walk down the rows, some at a time, then finish and store each column."""
-    language, slot = writer.language, f"(i{column} - begin) / LOCAL_SIZE(0)"
+    language, slot = writer.language, writer.language.slot(f"i{column}", "begin")
     makers = [_maker(node, reductions, writer, slot) for node in reductions if node.arg != "offset"]
     results: dict[int, str] = {}
     names: dict[int, str] = {}
@@ -147,7 +147,7 @@ class _Column:
         self.held, self.results = f"a{k}[{slot}]", {id(node): f"a{k}[{slot}]"}
 
     def declare(self) -> str:
-        return self.language.array(self.node.dtype, f"a{self.k}", "TILE / THREADS")
+        return self.language.held(self.node.dtype, f"a{self.k}", "TILE")
 
     def begin(self) -> str:
         return f"{self.held} = {start(self.language, self.node.arg, self.node.dtype)};\n"

@@ -298,14 +298,14 @@ class _ScanText:
     def columns(self) -> str:
         assert self.column is not None
         n, i, say = f"n{self.column}", f"i{self.column}", self.say
-        slot = f"sums[({i} - first) / LOCAL_SIZE(0)]"
+        slot = f"sums[{say.slot(i, 'first')}]"
         element, value = self._pieces({})
         text = say.let(tiles=f"({n} + TILE - 1) / TILE") + say.let(item="GROUP(0) / tiles") + self._bounds()
         text += say.let(first="GROUP(0) % tiles * TILE")
         text += say.let(behind=say.choose(f"first + TILE < {n}", "first + TILE", n))
         text += unravel(say, "row", range(self.column))
         text += bases(self.problem, say, {a: f"i{a}" for a in range(self.column)})
-        text += say.array(self.dtype, "sums", "TILE / THREADS")
+        text += say.held(self.dtype, "sums", "TILE")
         text += say.each(i, "first", "behind", f"{slot} = {self.neutral};\n")
         if self.problem.parts > 1:
             before = f"{slot} = {self.macro}({slot}, {self._total()});\n"

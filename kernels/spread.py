@@ -79,7 +79,7 @@ class ColumnSpread:
         self.results = {id(node): self.within} | {id(offset): self.offset for offset in offsets}
 
     def declare(self) -> str:
-        return "".join(self.language.array(self.dtype, f"{name}{self.k}", "TILE / THREADS") for name in "fao")
+        return "".join(self.language.held(self.dtype, f"{name}{self.k}", "TILE") for name in "fao")
 
     def begin(self) -> str:
         """For each column; `first` is then set to its first element."""
