@@ -21,6 +21,8 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
                               LOCAL_SIZE(0) must be a power of two; `name` is a SHARED array of LOCAL_SIZE(0) elements
     GROUP_SCAN(type, COMBINE, acc) GROUP_LAST(type, acc)   where a group is one vector of Limits.lanes threads: each
                               then holds what those up to itself give; what the last one holds
+    LANES_EXCHANGE(type, a, b, step)   there: the lanes whose number has the bit `step` take a from the b of the
+                              lane without, which takes its b from the other's a
     LOAD(T, p, i) STORE(T, p, i, v)   T a storage type; values are in the compute type (f32 for f16 and bf16)
     ROUND_f16(x) ROUND_bf16(x)   an f32 rounded to what those types can hold
     FMA(a, b, c)   fused where the hardware has it, in f32 or f64; nothing else is contracted

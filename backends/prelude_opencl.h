@@ -59,6 +59,8 @@ LANES_OF(f32, f32)
 LANES_OF(f64, f64)
 #endif
 #define of_lane_u8 of_lane_b8
+#define of_lane_f16 of_lane_u16
+#define of_lane_bf16 of_lane_u16
 #define of_lane_c64(x, lane) ((c64){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
 #define of_lane_c128(x, lane) ((c128){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
 #define GROUP_REDUCE(type, COMBINE, acc, name) \
@@ -78,6 +80,13 @@ LANES_OF(f64, f64)
         } \
     } while (0)
 #define FOUR_TIMES
+/* One step of turning a square: lanes with `step` in their number get b's of the lanes before, the others keep a's. */
+#define LANES_EXCHANGE(type, a, b, step) \
+    do { \
+        const type before = of_lane_##type(b, (u32)LOCAL(0) ^ step), behind = of_lane_##type(a, (u32)LOCAL(0) ^ step); \
+        a = LOCAL(0) & step ? before : a; \
+        b = LOCAL(0) & step ? b : behind; \
+    } while (0)
 #define GROUP_LAST(type, acc) of_lane_##type(acc, VECTOR_GROUP - 1)
 #endif
 

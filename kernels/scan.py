@@ -221,13 +221,15 @@ class _ScanText:
         t = say.type(dtype)
         head = self._once(names)
         element, value = self._pieces(names)
-        text = say.let(**{i: "at + LOCAL(0)"}) + say.variable(dtype, "own", neutral)
-        text += f"if ({i} < block_end) {{\n{element}own = {value};\n}}\nGROUP_SCAN({t}, {macro}, own);\n"
-        text += say.constant(dtype, "all", f"{macro}(sum, own)")
-        text += f"if ({i} < block_end) {{\n{self.writer.store(0, f'{macro}(carry, all)')}}}\n"
-        text += f"sum = {macro}(sum, GROUP_LAST({t}, own));\n"
+        element += f"own = {value};\n"
+        store = self.writer.store(0, f"{macro}(carry, {macro}(sum, own))")
+        place = say.let(**{i: "at + LOCAL(0)"}) + say.variable(dtype, "own", neutral)
+        scan, inside = f"GROUP_SCAN({t}, {macro}, own);\n", f"if ({i} < block_end) {{\n"
+        full = f"{place}{element}{scan}{store}sum = {macro}(sum, GROUP_LAST({t}, own));\n"
+        rest = f"{place}{inside}{element}}}\n{scan}{inside}{store}}}\nsum = {macro}(sum, GROUP_LAST({t}, own));\n"
         block = say.let(block_end=say.choose("block + BLOCK < end", "block + BLOCK", "end"))
-        block += say.variable(dtype, "sum", neutral) + say.loop("at", "block", "block_end", text, "THREADS")
+        block += say.variable(dtype, "sum", neutral) + say.let(last="block + (block_end - block) / THREADS * THREADS")
+        block += say.loop("at", "block", "last", full, "THREADS") + say.loop("at", "last", "block_end", rest, "THREADS")
         return head + say.loop("block", "begin", "end", block + f"carry = {macro}(carry, sum);\n", "BLOCK")
 
     def together(self) -> str:

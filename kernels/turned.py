@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 from tilewright.backends.dtypes import DTYPES, PARTS
@@ -24,13 +25,14 @@ _SHUFFLE = """#ifdef __clang__
 
 class Turned:
     """BLOCK rows of WIDE elements of the output per group. Operands that cross it are first turned, a few rows of a
-    vector at a time, into an array in cache, from which the map then reads along its own rows.
+    vector at a time, into an array in cache, from which the map then reads along its own rows. Of a group that is a
+    vector of threads each turns, and reads, its own columns.
     """
 
     name = "turned"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        vectors = limits.threads_per_group == 1 and limits.language.name == C.name
+        vectors = limits.language.name == C.name and (limits.threads_per_group == 1 or limits.lanes > 1)
         found = _turned(problem) if problem.kind == "map" and vectors else None
         if found is None or min(problem.space[found[0]], problem.space[-1]) < 8:  # too narrow to be turned in vectors
             return EMPTY
@@ -39,12 +41,12 @@ class Turned:
             f"blocks of more than {TILE_NBYTES >> 10} KiB fall out of the cache",
             lambda c: int(c["BLOCK"]) * int(c["WIDE"]) * element <= TILE_NBYTES,
         )
-        return Space({"THREADS": (1,), "BLOCK": (16, 32, 64, 128, 256), "WIDE": (16, 32, 64, 128, 256)}, (fits,))
+        return Space({"THREADS": (limits.lanes,), "BLOCK": (16, 32, 64, 128, 256), "WIDE": (16, 32, 64, 128, 256)}, (fits,))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         space = self.space(problem, limits)
         sizes = ((256, 64), (128, 64), (64, 64), (32, 32), (16, 16))
-        configs: list[Config] = [{"THREADS": 1, "BLOCK": block, "WIDE": wide} for block, wide in sizes]
+        configs: list[Config] = [{"THREADS": limits.lanes, "BLOCK": block, "WIDE": wide} for block, wide in sizes]
         return next(c for c in configs if space.refusal(c) is None)
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
@@ -64,15 +66,18 @@ class Turned:
         head += language.let(x_end=language.choose(f"x + WIDE < n{last}", "x + WIDE", f"n{last}"))
         head += language.let(y_end=language.choose(f"y + BLOCK < n{cross}", "y + BLOCK", f"n{cross}"))
         head += unravel(language, "row", outer) + bases(problem, language, {a: f"i{a}" for a in outer})
-        head += "".join(_fill(problem, k, last) for k in crossing)
+        threads = int(config["THREADS"])
+        fill = _fill if threads == 1 else partial(_fill_lanes, lanes=threads)
+        head += "".join(fill(problem, k, last) for k in crossing)
         loop = language.loop(f"i{cross}", "y", "y_end", language.each(f"i{last}", "x", "x_end", body))
         types = {k: DTYPES[problem.inputs[k].dtype] for k in crossing}
         shared = "".join(f"SHARED({t.c}, tile{k}, BLOCK * WIDE);\n" for k, t in types.items())
         widths = sorted({t.nbytes for t in types.values()})
-        text = _SHUFFLE + "".join(map(_transpose, widths)) + language.kernel(head + loop, shared)
+        turns = _SHUFFLE + "".join(map(_transpose, widths)) if threads == 1 else ""
+        text = turns + language.kernel(head + loop, shared)
         sizes = tuple((name, language.size(int(config[name]))) for name in ("BLOCK", "WIDE"))
         listed, defines = parameters(problem, language), (*sizes, work(problem))
-        return Source(entry_name("turned", problem), listed, text, defines, (1, 1, 1), filename="turned.c")
+        return Source(entry_name("turned", problem), listed, text, defines, (threads, 1, 1), filename="turned.c")
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         found = _turned(problem)
@@ -114,6 +119,27 @@ def _fill(problem: Problem, k: int, last: int) -> str:
         f"for (; v < y_end; ++v)\n"
         f"for (i64 w = u; w < u + {lanes} && w < x_end; ++w) "
         f"tile{k}[(v - y) * WIDE + w - x] = in{k}[in{k}_b + w * {step} + v];\n"
+        f"}}\n"
+    )
+
+
+def _fill_lanes(problem: Problem, k: int, last: int, lanes: int) -> str:
+    """The same by a vector of threads: squares of as many rows in variables, whose lanes then exchange halves."""
+    t, step = DTYPES[problem.inputs[k].dtype].c, f"in{k}_s{last}"
+    to, source = f"tile{k}[(v - y) * WIDE + u - x + LOCAL(0)", f"in{k}[in{k}_b + v"
+    square = "".join(f"{t} a{r} = {source} + LOCAL(0) + (u + {r}) * {step}];\n" for r in range(lanes))
+    block = 1
+    while block < lanes:
+        square += "".join(
+            f"LANES_EXCHANGE({t}, a{r}, a{r + block}, {block});\n" for r in range(lanes) if not r & block
+        )
+        block *= 2
+    square += "".join(f"{to} + {r} * WIDE] = a{r};\n" for r in range(lanes))
+    return (
+        f"for (i64 u = x; u < x_end; u += {lanes}) {{\n"
+        f"i64 v = y;\n"
+        f"if (u + {lanes} <= x_end) for (; v + {lanes} <= y_end; v += {lanes}) {{\n{square}}}\n"
+        f"if (u + LOCAL(0) < x_end) for (; v < y_end; ++v) {to}] = {source} + (u + LOCAL(0)) * {step}];\n"
         f"}}\n"
     )
 
