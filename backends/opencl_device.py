@@ -34,6 +34,7 @@ from tilewright.backends.protocol import (
 )
 
 _CHECKED_NBYTES = 1 << 26
+_ALIGNMENT = 128  # bytes: what OpenCL asks of a buffer, and two lines of the cache
 _NO_MEMORY = (
     cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE,
     cl.status_code.OUT_OF_RESOURCES,
@@ -124,7 +125,12 @@ class OpenclDevice:
         return Buffer(self, nbytes, block.handle, None, block)
 
     def _create(self, nbytes: int) -> tuple[Any, None]:
-        return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, min(nbytes, self.limits.allocation_nbytes)), None
+        nbytes, flags = min(nbytes, self.limits.allocation_nbytes), cl.mem_flags.READ_WRITE
+        if self.limits.lanes == 1:
+            return cl.Buffer(self.context, flags, nbytes), None
+        raw = np.empty(nbytes + _ALIGNMENT, np.uint8)  # NumPy asks for huge pages where they help; Intel's does not
+        memory = raw[-raw.ctypes.data % _ALIGNMENT :][:nbytes]
+        return cl.Buffer(self.context, flags | cl.mem_flags.USE_HOST_PTR, hostbuf=memory), None
 
     def _reserve(self, nbytes: int) -> None:
         """Drivers promise memory and fail at the first use, so large requests are checked against what there is."""

@@ -278,7 +278,7 @@ class _RowText:
         return f"{{\nif (block_end - block >= LANES) {{\n{text}}}\n{rest}if (rest < block_end) {{\n{fold}}}\n}}\n"
 
     def _each_lane(self, count: int, body: str) -> str:
-        hint = "VECTOR_LOOP " if self.language.name == C.name else ""
+        hint = "" if self.language.name != C.name else "VECTOR_LOOP " if self.threads == 1 else "UNROLL "
         return hint + self.language.loop("lane", "0", str(count), body)
 
     def _stores(self) -> str:
