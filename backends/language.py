@@ -126,7 +126,7 @@ class Lanes(Language):
 
     def each(self, i: str, begin: str, end: str, body: str) -> str:
         at, one = f"{i}_at", f"const i64 {i} = {i}_at + LOCAL(0);\n{body}"
-        full = f"FOUR_TIMES for (; {at} + LOCAL_SIZE(0) <= {end}; {at} += LOCAL_SIZE(0)) {{\n{one}}}\n"
+        full = f"for (; {at} + LOCAL_SIZE(0) <= {end}; {at} += LOCAL_SIZE(0)) {{\n{one}}}\n"
         return f"{{\ni64 {at} = {begin};\n{full}if ({at} + LOCAL(0) < {end}) {{\n{one}}}\n}}\n"
 
     def held(self, dtype: str, name: str, count: str) -> str:

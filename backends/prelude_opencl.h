@@ -79,7 +79,6 @@ LANES_OF(f64, f64)
             acc = LOCAL(0) >= step ? COMBINE(other, acc) : acc; \
         } \
     } while (0)
-#define FOUR_TIMES
 /* One step of turning a square: lanes with `step` in their number get b's of the lanes before, the others keep a's. */
 #define LANES_EXCHANGE(type, a, b, step) \
     do { \
