@@ -50,8 +50,9 @@ def _triad_text(say: Language) -> str:
 
 
 def _chains_text(say: Language, dtype: str, chains: int) -> str:
-    names = [f"sum{k}" for k in range(chains)]
-    text = "".join(say.variable(dtype, name, str(k)) for k, name in enumerate(names))
+    """Every thread starts elsewhere, or a compiler that makes vectors of threads would count all for one."""
+    names, own = [f"sum{k}" for k in range(chains)], say.convert("LOCAL(0)", say.index, dtype)
+    text = "".join(say.variable(dtype, name, f"{own} + {k}") for k, name in enumerate(names))
     text += say.loop("r", "0", "rounds", "".join(f"{name} = FMA({name}, factor, factor);\n" for name in names))
     place = "GROUP(0) * LOCAL_SIZE(0) + LOCAL(0)"
     return say.kernel(text + say.store(dtype, "out", place, " + ".join(names)))
@@ -71,10 +72,12 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
 
 
 def _threads(device: Device) -> int:
-    """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills."""
+    """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills; or those
+    threads that its compiler makes a vector of.
+    """
     limits = device.limits
     lanes = limits.subgroup <= 1 and limits.language.name == C.name
-    return 1 if lanes else min(256, limits.threads_per_group)
+    return limits.lanes if lanes else min(256, limits.threads_per_group)
 
 
 def _best(device: Device, launches: Iterable[Launch], seconds: float) -> float:
@@ -120,7 +123,7 @@ def _triad(device: Device, seconds: float) -> float:
     program = load_program(device, Source("triad", tuple(parameters), text, (), (threads, 1, 1), filename="triad.c"))
     units = max(1, limits.compute_units)
     launches = []
-    for groups in (units, 4 * units, 16 * units) if threads == 1 else (8 * units, 64 * units, -(-n // (4 * threads))):
+    for groups in (units, 4 * units, 16 * units) if threads == limits.lanes else (8 * units, 64 * units, -(-n // (4 * threads))):
         chunk = -(-n // groups)
         launches.append(program.bind((-(-n // chunk), 1, 1), c, a, b, 0.5, n, chunk))
     return 12 * n / _best(device, launches, seconds)
@@ -131,7 +134,7 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
     limits = device.limits
     threads = _threads(device)
     most = max(1, limits.vector_nbytes // np.dtype(dtype).itemsize) if threads == 1 else 1
-    groups = max(1, limits.compute_units) * (1 if threads == 1 else 32)
+    groups = max(1, limits.compute_units) * (1 if threads == limits.lanes else 32)
     out = device.allocate(8 * groups * threads)
     parameters = (
         Parameter("out", dtype, "out"),
