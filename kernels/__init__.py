@@ -8,6 +8,7 @@ from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
 from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
+from tilewright.kernels.matmul_lanes import MatmulLanes
 from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem
@@ -26,7 +27,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "sort": (SortTiles(),),
     "select": (Select(),),
     "merge": (Merge(),),
-    "matmul": (MatmulDot(), MatmulCpu(), MatmulMma(), MatmulTile(), MatmulBlock()),
+    "matmul": (MatmulDot(), MatmulLanes(), MatmulCpu(), MatmulMma(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""
 
