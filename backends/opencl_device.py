@@ -234,19 +234,26 @@ class OpenclDevice:
 
 
 def opencl_text(source: Source, lanes: int = 1) -> str:
-    """The whole OpenCL C of `source`. A group of `lanes` threads, where those are more than one, is one vector."""
+    """The whole OpenCL C of `source`. A group of at most `lanes` threads, where those are more than one, is one vector."""
     group = ", ".join(map(str, source.group))
-    rest, vector = parameters(source, "__global"), lanes > 1 and source.group == (lanes, 1, 1)
-    width = f" __attribute__((intel_reqd_sub_group_size({lanes})))" if vector else ""
+    rest, vector = parameters(source, "__global"), lanes > 1 and source.group in _groups(lanes)
+    width = f" __attribute__((intel_reqd_sub_group_size({source.group[0]})))" if vector else ""
     signature = f"__kernel __attribute__((reqd_work_group_size({group}))){width} void {source.entry}({rest})"
-    head = f"#define VECTOR_GROUP {lanes}\n" if vector and not source.raw else ""
+    head = f"#define VECTOR_GROUP {source.group[0]}\n" if vector and not source.raw else ""
     return head + assemble(prelude("opencl"), source, signature)
+
+
+def _groups(lanes: int) -> list[tuple[int, int, int]]:
+    """The groups that are vectors: of all lanes, of half as many for wider types, and of a quarter."""
+    return [(lanes >> k, 1, 1) for k in range(3) if lanes >> k > 1]
 
 
 def _options(device: cl.Device) -> str:
     options = ["-cl-std=CL1.2", "-w", f"-DHAS_F64={int('cl_khr_fp64' in device.extensions.split())}"]
     # PoCL's functions are calls that its vectoriser does not see through: ours are 10 to 25 times faster there.
     options.append(f"-DOWN_MATH={2 * (device.platform.name == 'Portable Computing Language')}")
+    if _lanes(device) > 1 and "fma" in host.isa():
+        options.append("-DHAS_FMA=1")
     if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
         options.append("-cl-fp32-correctly-rounded-divide-sqrt")
     return " ".join(options)

@@ -36,7 +36,7 @@ typedef double f64;
 #define as_f64(x) as_double(x)
 #define OWN_MATH_64 (HAS_F64 && OWN_MATH == 2) /* PoCL's are 3 units off, as libmvec's */
 #define as_f32(x) as_float(x)
-#ifdef FP_FAST_FMAF /* what OpenCL defines where fma() is an instruction */
+#if defined(FP_FAST_FMAF) || HAS_FMA /* what OpenCL defines where fma() is an instruction; Intel's does not */
 #define FMA(a, b, c) fma(a, b, c)
 #else
 #define FMA(a, b, c) ((a) * (b) + (c))

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.matmul_cpu import MatmulCpu
-from tilewright.kernels.matmul_header import sum_nbytes
+from tilewright.kernels.matmul_cpu import FLAT, MatmulCpu
+from tilewright.kernels.matmul_header import DEPTH, sum_nbytes
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 
 class MatmulLanes(MatmulCpu):
@@ -18,8 +18,42 @@ class MatmulLanes(MatmulCpu):
     name = "matmul_lanes"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        return super().space(problem, limits) if limits.lanes > 1 else EMPTY
+        if problem.kind != "matmul" or limits.lanes == 1:
+            return EMPTY
+        found = super().space(problem, _alone(limits))
+        fits = Rule(
+            "what a group works on must fit into its local memory",
+            lambda c: _local_count(problem, c) * sum_nbytes(problem) <= limits.shared_nbytes,
+        )
+        return Space(found.choices, (*found.rules, fits))
+
+    def default(self, problem: Problem, limits: Limits) -> Config:
+        thin = min(problem.space[1:3]) <= FLAT  # what is wider is multiplied faster behind panels
+        return super().default(problem, _alone(limits) if thin else limits)
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        lanes = int(config["VECTOR"]) // sum_nbytes(problem)
-        return replace(super().render(problem, config, language), group=(lanes, 1, 1))
+        source = super().render(problem, config, language)
+        lanes, partial = int(config["VECTOR"]) // sum_nbytes(problem), ("PARTIAL", int(_partial(problem, config)))
+        return replace(source, defines=(*source.defines, partial), group=(lanes, 1, 1))
+
+
+def _alone(limits: Limits) -> Limits:
+    """As seen by a template whose factors may be read in place, which has rules of its own for local memory."""
+    return replace(limits, threads_per_group=1)
+
+
+def _partial(problem: Problem, config: Config) -> bool:
+    """Whether sums are added to, one block of the depth after the other."""
+    return problem.space[DEPTH] > int(config["BLOCK_K"])
+
+
+def _local_count(problem: Problem, config: Config) -> int:
+    """Elements of the arrays in matmul_lanes.c."""
+    tile_m, lanes = int(config["TILE_M"]), int(config["VECTOR"]) // sum_nbytes(problem)
+    tile_n, depth = int(config["TILE_VECTORS"]) * lanes, int(config["BLOCK_K"])
+    rows, columns, strip = (
+        -(-int(config[name]) // tile) * tile
+        for name, tile in (("BLOCK_M", tile_m), ("BLOCK_N", tile_n), ("STRIP_N", tile_n))
+    )
+    panels = (rows * int(config["PACK_A"]) + strip * int(config["PACK_B"])) * depth
+    return panels + (rows * columns if _partial(problem, config) else tile_m * tile_n)
