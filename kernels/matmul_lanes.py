@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.matmul_cpu import FLAT, MatmulCpu
+from tilewright.kernels.matmul_cpu import MatmulCpu
 from tilewright.kernels.matmul_header import DEPTH, sum_nbytes
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
@@ -28,8 +28,7 @@ class MatmulLanes(MatmulCpu):
         return Space(found.choices, (*found.rules, fits))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
-        thin = min(problem.space[1:3]) <= FLAT  # what is wider is multiplied faster behind panels
-        return super().default(problem, _alone(limits) if thin else limits)
+        return super().default(problem, _alone(limits))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         source = super().render(problem, config, language)
