@@ -63,7 +63,8 @@ LANES_OF(f64, f64)
 #define of_lane_bf16 of_lane_u16
 #define of_lane_c64(x, lane) ((c64){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
 #define of_lane_c128(x, lane) ((c128){OF_LANE((x).re, lane), OF_LANE((x).im, lane)})
-#define GROUP_REDUCE(type, COMBINE, acc, name) \
+#define GROUP_REDUCE(type, COMBINE, acc, name) GROUP_REDUCE_AS(type, COMBINE, acc)
+#define GROUP_REDUCE_AS(type, COMBINE, acc) \
     do { \
         UNROLL \
         for (u32 step = VECTOR_GROUP / 2; step > 0; step /= 2) { \

@@ -3,6 +3,7 @@
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.arrays import ARRAYS
 from tilewright.kernels.attention import AttentionCpu, AttentionTile
+from tilewright.kernels.attention_lanes import AttentionLanes
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
 from tilewright.kernels.map import Blocks, Map
@@ -21,7 +22,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Turned(), Blocks(), Map()),
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
-    "attention": (AttentionCpu(), AttentionTile()),
+    "attention": (AttentionCpu(), AttentionLanes(), AttentionTile()),
     "conv": (ConvDirect(), ConvCpu(), ConvTile()),
     "scan": (ScanColumns(), ScanRows()),
     "sort": (SortTiles(),),
