@@ -120,8 +120,8 @@ C = Language()
 
 
 class Lanes(Language):
-    """Neutral C for a compiler that makes one vector of a group's threads. It sees that all of them are in a loop's full
-    rounds, which need no mask then; and threads' own arrays it would interleave at each access.
+    """Neutral C for a compiler that makes one vector of a group's threads. It sees that all of them are in a loop's
+    full rounds, which need no mask then; and threads' own arrays it would interleave at each access.
     """
 
     def each(self, i: str, begin: str, end: str, body: str) -> str:

@@ -11,7 +11,8 @@ when a program is refused; the log itself is in CompileError.
 
 from __future__ import annotations
 
-from tilewright.backends.protocol import Found
+from tilewright.backends.dialect import assemble, parameters, prelude
+from tilewright.backends.protocol import Found, Source
 
 REMEDY = "pip install 'tilewright[opencl]' brings PyOpenCL and a CPU device; a GPU's driver comes from its vendor"
 
@@ -25,3 +26,18 @@ def discover() -> list[Found]:
         why = "pyopencl is not installed" if absent else f"pyopencl cannot be imported ({error})"
         return [Found("opencl", None, f"opencl: {why}", REMEDY)]
     return opencl_device.find_devices(REMEDY)
+
+
+def opencl_text(source: Source, lanes: int = 1) -> str:
+    """The whole OpenCL C of `source`. A group of up to `lanes` threads, where those are several, is a vector."""
+    group = ", ".join(map(str, source.group))
+    rest, vector = parameters(source, "__global"), lanes > 1 and source.group in _groups(lanes)
+    width = f" __attribute__((intel_reqd_sub_group_size({source.group[0]})))" if vector else ""
+    signature = f"__kernel __attribute__((reqd_work_group_size({group}))){width} void {source.entry}({rest})"
+    head = f"#define VECTOR_GROUP {source.group[0]}\n" if vector and not source.raw else ""
+    return head + assemble(prelude("opencl"), source, signature)
+
+
+def _groups(lanes: int) -> list[tuple[int, int, int]]:
+    """The groups that are vectors: of all lanes, of half as many for wider types, and of a quarter."""
+    return [(lanes >> k, 1, 1) for k in range(3) if lanes >> k > 1]

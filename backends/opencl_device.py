@@ -10,10 +10,11 @@ import pyopencl as cl
 from pyopencl import _cl
 
 from tilewright.backends import host
-from tilewright.backends.dialect import assemble, digest, parameters, prelude
+from tilewright.backends.dialect import digest, prelude
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import LANES, C
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
+from tilewright.backends.opencl import opencl_text
 from tilewright.backends.pool import Pool
 from tilewright.backends.protocol import (
     Argument,
@@ -233,21 +234,6 @@ class OpenclDevice:
         return LaunchError(f"{self.name}: {what} failed: {error}")
 
 
-def opencl_text(source: Source, lanes: int = 1) -> str:
-    """The whole OpenCL C of `source`. A group of at most `lanes` threads, where those are more than one, is one vector."""
-    group = ", ".join(map(str, source.group))
-    rest, vector = parameters(source, "__global"), lanes > 1 and source.group in _groups(lanes)
-    width = f" __attribute__((intel_reqd_sub_group_size({source.group[0]})))" if vector else ""
-    signature = f"__kernel __attribute__((reqd_work_group_size({group}))){width} void {source.entry}({rest})"
-    head = f"#define VECTOR_GROUP {source.group[0]}\n" if vector and not source.raw else ""
-    return head + assemble(prelude("opencl"), source, signature)
-
-
-def _groups(lanes: int) -> list[tuple[int, int, int]]:
-    """The groups that are vectors: of all lanes, of half as many for wider types, and of a quarter."""
-    return [(lanes >> k, 1, 1) for k in range(3) if lanes >> k > 1]
-
-
 def _options(device: cl.Device) -> str:
     options = ["-cl-std=CL1.2", "-w", f"-DHAS_F64={int('cl_khr_fp64' in device.extensions.split())}"]
     # PoCL's functions are calls that its vectoriser does not see through: ours are 10 to 25 times faster there.
@@ -262,7 +248,7 @@ def _options(device: cl.Device) -> str:
 def _limits(device: cl.Device) -> Limits:
     is_cpu = bool(device.type & cl.device_type.CPU)
     f64 = "cl_khr_fp64" in device.extensions.split()
-    lanes = _lanes(device) if is_cpu else 1
+    lanes = _lanes(device)
     return Limits(
         threads_per_group=device.max_work_group_size,
         shared_nbytes=device.local_mem_size,
@@ -282,7 +268,8 @@ def _limits(device: cl.Device) -> Limits:
 def _lanes(device: cl.Device) -> int:
     """Intel's compiler makes vectors of neighbouring threads only, PoCL's of the loops of a single one as well."""
     shuffles = {"cl_intel_subgroups", "cl_intel_required_subgroup_size"} <= set(device.extensions.split())
-    return device.native_vector_width_float if device.platform.name == "Intel(R) OpenCL" and shuffles else 1
+    vectors = device.platform.name == "Intel(R) OpenCL" and device.type & cl.device_type.CPU and shuffles
+    return device.native_vector_width_float if vectors else 1
 
 
 def _subgroup(device: cl.Device) -> int:

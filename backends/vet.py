@@ -13,7 +13,13 @@ MEMBERS = tuple(name for name in vars(Device) if not name.startswith("_"))
 """Everything that the protocol asks for."""
 _VALUES = ("name", "fingerprint", "limits")
 _AT_LEAST_ONE = ("threads_per_group", "compute_units", "subgroup", "lanes")
-_AT_MOST = {"threads_per_group": 1 << 16, "compute_units": 1 << 20, "subgroup": 1 << 16, "vector_nbytes": 1 << 16, "lanes": 1 << 10}
+_AT_MOST = {
+    "threads_per_group": 1 << 16,
+    "compute_units": 1 << 20,
+    "subgroup": 1 << 16,
+    "vector_nbytes": 1 << 16,
+    "lanes": 1 << 10,
+}
 """Far more than any chip has: what is beyond was read from the wrong place, or in another unit."""
 
 

@@ -41,7 +41,9 @@ class Turned:
             f"blocks of more than {TILE_NBYTES >> 10} KiB fall out of the cache",
             lambda c: int(c["BLOCK"]) * int(c["WIDE"]) * element <= TILE_NBYTES,
         )
-        return Space({"THREADS": (limits.lanes,), "BLOCK": (16, 32, 64, 128, 256), "WIDE": (16, 32, 64, 128, 256)}, (fits,))
+        return Space(
+            {"THREADS": (limits.lanes,), "BLOCK": (16, 32, 64, 128, 256), "WIDE": (16, 32, 64, 128, 256)}, (fits,)
+        )
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         space = self.space(problem, limits)
@@ -130,9 +132,7 @@ def _fill_lanes(problem: Problem, k: int, last: int, lanes: int) -> str:
     square = "".join(f"{t} a{r} = {source} + LOCAL(0) + (u + {r}) * {step}];\n" for r in range(lanes))
     block = 1
     while block < lanes:
-        square += "".join(
-            f"LANES_EXCHANGE({t}, a{r}, a{r + block}, {block});\n" for r in range(lanes) if not r & block
-        )
+        square += "".join(f"LANES_EXCHANGE({t}, a{r}, a{r + block}, {block});\n" for r in range(lanes) if not r & block)
         block *= 2
     square += "".join(f"{to} + {r} * WIDE] = a{r};\n" for r in range(lanes))
     return (

@@ -72,8 +72,8 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
 
 
 def _threads(device: Device) -> int:
-    """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills; or those
-    threads that its compiler makes a vector of.
+    """One on a CPU, behind OpenCL too: its lanes are those of a vector register, which one thread's loop fills, or as
+    many as its compiler makes a vector of.
     """
     limits = device.limits
     lanes = limits.subgroup <= 1 and limits.language.name == C.name
@@ -123,7 +123,8 @@ def _triad(device: Device, seconds: float) -> float:
     program = load_program(device, Source("triad", tuple(parameters), text, (), (threads, 1, 1), filename="triad.c"))
     units = max(1, limits.compute_units)
     launches = []
-    for groups in (units, 4 * units, 16 * units) if threads == limits.lanes else (8 * units, 64 * units, -(-n // (4 * threads))):
+    few, many = (units, 4 * units, 16 * units), (8 * units, 64 * units, -(-n // (4 * threads)))
+    for groups in few if threads == limits.lanes else many:
         chunk = -(-n // groups)
         launches.append(program.bind((-(-n // chunk), 1, 1), c, a, b, 0.5, n, chunk))
     return 12 * n / _best(device, launches, seconds)
