@@ -117,10 +117,12 @@ class OpenclDevice:
             self._reserve(nbytes)
         try:
             block = self._pool.take(nbytes)
-        except cl.Error:
+        except (cl.Error, MemoryError):
             self._trim()
             try:
                 block = self._pool.take(nbytes)
+            except MemoryError:
+                raise OutOfMemory(self.name, nbytes, self._free_nbytes()) from None
             except cl.Error as error:
                 raise self.translated(error, "allocation", nbytes) from None
         return Buffer(self, nbytes, block.handle, None, block)
