@@ -81,7 +81,8 @@ LANES_OF(f64, f64)
         } \
     } while (0)
 /* One step of turning a square: lanes with `step` in their number get b's of the lanes before, the others keep a's. */
-#define LANES_EXCHANGE(type, a, b, step) \
+#define LANES_EXCHANGE(type, a, b, step) LANES_EXCHANGE_AS(type, a, b, step)
+#define LANES_EXCHANGE_AS(type, a, b, step) \
     do { \
         const type before = of_lane_##type(b, (u32)LOCAL(0) ^ step), behind = of_lane_##type(a, (u32)LOCAL(0) ^ step); \
         a = LOCAL(0) & step ? before : a; \

@@ -1,9 +1,10 @@
 /* The product of matmul_cpu.c for a group that is one vector of threads: each has the columns of its lane. What is packed
    is packed by all of them together, so that any prologue and epilogue is computed in vectors; an element of A is the
    same for all. A panel of A lies as A does: along k in rows of BLOCK_K, else in rows of TILE_M. The header is that of
-   matmul_cpu.c, and this file compiles behind it only. PARTIAL: whether K is more than BLOCK_K. */
+   matmul_cpu.c, and this file compiles behind it only. PARTIAL: whether K is more than BLOCK_K;
+   ACC_NBYTES: the size of a sum. */
 
-#define LANES (VECTOR / (i64)sizeof(ACC))
+#define LANES (VECTOR / ACC_NBYTES)
 #define TILE_N (TILE_VECTORS * LANES)
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 #define BLOCKS(extent, block) (((extent) + (block) - 1) / (block))
@@ -53,7 +54,27 @@ DEVICE void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, __loc
 DEVICE void pack_b(PARAMETERS, i64 b, i64 j0, i64 columns, i64 p0, i64 depth, __local ACC *to) {
     for (i64 j = 0; j < columns; j += TILE_N, to += depth * TILE_N) {
         if (j + TILE_N <= columns) {
-            for (i64 p = 0; p < depth; p++) {
+            i64 p = 0;
+#if B_ALONG_K && LANES > 2 /* squares are loaded along k and turned: see turned.py */
+            for (; p + LANES <= depth; p += LANES)
+                for (i64 v = 0; v < TILE_N; v += LANES) {
+                    ACC line[LANES];
+                    UNROLL
+                    for (int r = 0; r < LANES; r++)
+                        line[r] = LOAD_B(b, p0 + p + LOCAL(0), j0 + j + v + r);
+                    UNROLL
+                    for (int step = 1; step < LANES; step *= 2) {
+                        UNROLL
+                        for (int r = 0; r < LANES; r++)
+                            if (!(r & step))
+                                LANES_EXCHANGE(ACC, line[r], line[r + step], step);
+                    }
+                    UNROLL
+                    for (int r = 0; r < LANES; r++)
+                        to[(p + r) * TILE_N + v + LOCAL(0)] = line[r];
+                }
+#endif
+            for (; p < depth; p++) {
                 UNROLL
                 for (int v = 0; v < TILE_VECTORS; v++)
                     to[p * TILE_N + v * LANES + LOCAL(0)] = LOAD_B(b, p0 + p, j0 + j + v * LANES + LOCAL(0));

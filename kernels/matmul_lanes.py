@@ -32,8 +32,9 @@ class MatmulLanes(MatmulCpu):
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         source = super().render(problem, config, language)
-        lanes, partial = int(config["VECTOR"]) // sum_nbytes(problem), ("PARTIAL", int(_partial(problem, config)))
-        return replace(source, defines=(*source.defines, partial), group=(lanes, 1, 1))
+        nbytes = sum_nbytes(problem)
+        extra = (("PARTIAL", int(_partial(problem, config))), ("ACC_NBYTES", nbytes))
+        return replace(source, defines=(*source.defines, *extra), group=(int(config["VECTOR"]) // nbytes, 1, 1))
 
 
 def _alone(limits: Limits) -> Limits:

@@ -51,7 +51,7 @@ class Rows:
         if serial(limits):
             most = max(1, _rows(problem) // limits.compute_units)
             rows = Rule("fewer groups than compute units leave some idle", lambda c: int(c["ROWS"]) <= most)
-            lanes = (1, 16, 32, 64) if _reordered(problem, limits) else (8, 16, 32)
+            lanes: tuple[int, ...] = (1, 16, 32, 64) if _reordered(problem, limits) else (8, 16, 32)
             lanes = tuple(limits.lanes * n for n in (1, 2, 4, 8)) if limits.lanes > 1 else lanes
             return Space(
                 {"THREADS": (limits.lanes,), "ROWS": (1, 4, 16, 64, 256), "KEEP": keep, "LANES": lanes}, (rows,)
