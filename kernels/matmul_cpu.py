@@ -72,6 +72,11 @@ def _in_rows(problem: Problem, factor: Factor) -> bool:
     return factor.load is not None and problem.inputs[factor.load].strides[DEPTH] == 1
 
 
+def _near(problem: Problem, factor: Factor) -> bool:
+    """Whether neighbours along k of a factor in memory are at most some cache lines apart."""
+    return factor.load is not None and abs(problem.inputs[factor.load].strides[DEPTH]) <= 4 * FLAT
+
+
 def _swapped(problem: Problem, limits: Limits) -> bool:
     """Whether `default` computes the transposed product.
 
@@ -217,7 +222,7 @@ class MatmulCpu:
         swap, k = _swapped(problem, limits), problem.space[3]
         first, second, m, n = oriented(problem, swap)
         vector = shortest_vector(problem, limits, n)
-        small = m * n * k <= SMALL
+        small = m * n * k <= SMALL or (max(m, n) <= 2 * FLAT and _near(problem, first) and _near(problem, second))
         a_in_place = first.load is not None and (small or min(m, n) <= FLAT or _in_rows(problem, first))
         b_in_place = second.load is not None and second.along_axis and (small or m <= FLAT)
         packs = (int(not a_in_place), int(not b_in_place)) if limits.threads_per_group == 1 else (1, 1)
