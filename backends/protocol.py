@@ -154,7 +154,11 @@ class Buffer:
     __slots__ = ("__weakref__", "_block", "device", "handle", "host", "nbytes")
 
     def __init__(self, device: Device, nbytes: int, handle: Any, host: Any = None, block: Any = None) -> None:
-        self.device, self.nbytes, self.handle, self.host, self._block = device, nbytes, handle, host, block
+        self.device = device  # one by one: a tuple of five would be made first, and this runs for every result
+        self.nbytes = nbytes
+        self.handle = handle
+        self.host = host
+        self._block = block
 
     @property
     def address(self) -> int:
