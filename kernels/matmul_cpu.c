@@ -235,6 +235,7 @@ static void add_part(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, i
 #define PACKED_STEP TILE_M
 #endif
 
+#ifndef DRIVES_ITSELF /* else the kernel follows: see conv_planes.c */
 KERNEL {
     const i64 block_m = SHARE(M, BLOCK_M, TILE_M), block_n = SHARE(N, BLOCK_N, TILE_N);
     const i64 b = GROUP(2), i0 = GROUP(1) * block_m, j0 = GROUP(0) * block_n;
@@ -302,3 +303,4 @@ KERNEL {
     __builtin_free(memory);
 #endif
 }
+#endif
