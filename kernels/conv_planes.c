@@ -1,258 +1,213 @@
 /* Convolution as a matrix product, weights [O][taps] times patches [taps][pixels], for CPUs. A group is one thread and a
    block of outputs x pixels. For each BLOCK_K taps, whole channels of them, it copies what its pixels see of the input
-   into planes, one for each residue of rows and columns modulo the stride and with the padding as zeros: there
-   neighbouring pixels are neighbours for every tap and nothing is outside, so that panels of patches are packed
-   in whole vectors without a question. Panels and weights, which are read in place where their taps lie in order, then
-   go through the register tiles of matmul_cpu.c, behind which this file is put.
+   into planes, one for each residue of rows and columns modulo the stride and with zeros for the padding: there
+   neighbouring pixels are neighbours for every tap and nothing is outside, so that panels of patches are packed in whole
+   vectors without a question, and what is read is loaded, converted or turned around (NHWC) once for all taps. Panels,
+   and weights, which are read in place where their taps lie in order, then go through the register tiles of
+   matmul_cpu.c, which stands in front of this file; conv_blocks.c behind it is the loop around all that.
 
    A header made from the problem comes first, whose names conv_pack.c tells, and besides
-     PERIOD_H PERIOD_W   residues of tap * DILATION modulo STRIDE there are, one after the other
-     PIXELS_FLAT         1: what is read and stored for a pixel lies evenly from row to row
-     A_AT(b, i, p) A_ROW  where PACK_A is 0: the weights of an output in the order (c, kh, kw), as they lie */
-
+     PERIOD_H PERIOD_W    how many residues of tap * DILATION modulo STRIDE there are
+     REST                 so many last pixels, fewer than a vector's, are summed along the taps; weights are A_AT then
+     PIXELS_FLAT          1: what is read and stored for a pixel lies evenly from one row of an image to the next
+     WEIGHTS_FLAT         1: so do an output's weights in the order (c, kh, kw)
+     A_AT(b, i, p) A_ROW  those weights as they lie, where they may be read in place
+     X_AT(g, c) X_C X_N   where one tap sees one pixel and the input may be read in place: it takes the planes' place */
 
 #define TAPS (KH * KW)
-#define PHASES_H (KH < PERIOD_H ? KH : PERIOD_H)
-#define PHASES_W (KW < PERIOD_W ? KW : PERIOD_W)
+#define PHASES_H LEAST(KH, PERIOD_H)
+#define PHASES_W LEAST(KW, PERIOD_W)
 #define REACH_H ((KH - 1) * DILATION_H / STRIDE_H)
 #define REACH_W ((KW - 1) * DILATION_W / STRIDE_W)
-#define LANES_N (TILE_VECTORS * VECTOR / (i64)sizeof(ACC))
-#define SIDE (VECTOR / (i64)sizeof(ACC))
-#define REST_ROWS (REST > 1 ? 4 : 8)
+#if PIXELS_FLAT
+#define LINES 1
+#define LINE (OH * OW)
+#else
+#define LINES OH
+#define LINE OW
+#endif
 
-typedef ACC span __attribute__((vector_size(VECTOR), aligned(sizeof(ACC)), may_alias));
-
-/* What a group's pixels j0 .. j0 + columns see: rows first .. last of all images' results, of which `width` pixels from x0
-   on; planes of `high` rows, `pitch` apart, `plane` elements each and `channel` for all planes of a channel. */
-typedef struct { i64 first, last, x0, width, high, pitch, plane, channel; } area;
+/* What a group sees: rows first .. last of all images' results, of which `width` pixels from x0 on, in planes of rows
+   `pitch` apart, `plane` elements each, `channel` from one channel's to the next. A vector may be written beyond the end
+   of a plane's last row. */
+typedef struct { i64 first, last, x0, width, pitch, plane, channel; } area;
 
 static area area_of(PARAMETERS, i64 j0, i64 columns) {
     area at = {j0 / OW, (j0 + columns - 1) / OW, 0, OW};
     if (at.first == at.last)
         at.x0 = j0 % OW, at.width = columns;
-    at.high = at.last - at.first + 1 + (at.last / OH - at.first / OH + 1) * REACH_H;
+    const i64 rows = at.last - at.first + 1 + (at.last / OH - at.first / OH + 1) * REACH_H;
     at.pitch = at.width + REACH_W;
-    at.plane = at.high * at.pitch;
+    at.plane = rows * at.pitch + LANES;
     at.channel = PHASES_H * PHASES_W * at.plane;
     return at;
 }
 
-/* Channels from_c .. from_c + count of group g into planes. What is outside stays as it is: 0. */
-static void fill_planes(PARAMETERS, i64 g, i64 from_c, i64 count, area at, ACC *planes) {
-    for (i64 n = at.first / OH; n <= at.last / OH; n++) {
-        const i64 top = n == at.first / OH ? at.first % OH : 0, end = n == at.last / OH ? at.last % OH + 1 : OH;
-        ACC *const image = planes + (n * OH + top - at.first + (n - at.first / OH) * REACH_H) * at.pitch;
-        for (i64 c = 0; c < count; c++)
-            for (i64 fh = 0; fh < PHASES_H; fh++)
-                for (i64 q = 0; q < end - top + REACH_H; q++) {
-                    const i64 y = (top + q) * STRIDE_H + fh * DILATION_H % STRIDE_H - PADDING_H;
-                    if (y < 0 || y >= IN_H)
-                        continue;
-                    for (i64 fw = 0; fw < PHASES_W; fw++) {
-                        ACC *const row = image + c * at.channel + (fh * PHASES_W + fw) * at.plane + q * at.pitch;
-                        const i64 left = at.x0 * STRIDE_W + fw * DILATION_W % STRIDE_W - PADDING_W;
-                        const i64 low = left >= 0 ? 0 : (-left + STRIDE_W - 1) / STRIDE_W;
-                        const i64 most = (IN_W - left + STRIDE_W - 1) / STRIDE_W, high = LEAST(at.pitch, most);
-                        FOR_EACH(s, low, high)
-                            row[s] = LOAD_X(g, n, from_c + c, y, left + s * STRIDE_W);
-                    }
-                }
-    }
+/* Where the first tap's pixel of a row of the result lies in a plane. */
+static inline i64 place(PARAMETERS, area at, i64 line, i64 x) {
+#ifdef X_AT
+    return line / OH * X_N + line % OH * OW + x;
+#else
+    return (line - at.first + (line / OH - at.first / OH) * REACH_H) * at.pitch + x - at.x0;
+#endif
 }
 
-/* A vector of neighbouring pixels: where it goes in a line of the panel, and from where in a plane. */
+#ifndef X_AT
+/* to[c][s] = channel c of pixel x + s * STRIDE_W, s < pixels. In NHWC, what is beyond becomes 0 up to a whole vector. */
+static inline void fill_row(PARAMETERS, i64 g, i64 n, i64 from_c, i64 channels, i64 y, i64 x, i64 pixels, i64 step, ACC *to) {
+#if TAPS_INNER
+    for (i64 c = 0; c < channels; c++) {
+        FOR_EACH(s, 0, pixels)
+            to[c * step + s] = LOAD_X(g, n, from_c + c, y, x + s * STRIDE_W);
+    }
+#else
+    ACC lines[LANES][LANES] __attribute__((aligned(64)));
+    for (i64 s = 0; s < pixels; s += LANES)
+        for (i64 c = 0; c < channels; c += LANES) {
+            const i64 here = LEAST(LANES, pixels - s), wide = LEAST(LANES, channels - c);
+            for (i64 r = 0; r < here; r++) {
+                const i64 from = x + (s + r) * STRIDE_W;
+                if (wide == LANES) { /* a constant length */
+                    FOR_EACH(q, 0, LANES)
+                        lines[r][q] = LOAD_X(g, n, from_c + c + q, y, from);
+                } else {
+                    FOR_EACH(q, 0, wide)
+                        lines[r][q] = LOAD_X(g, n, from_c + c + q, y, from);
+                }
+            }
+            for (i64 r = here; r < LANES; r++) {
+                FOR_EACH(q, 0, LANES)
+                    lines[r][q] = 0;
+            }
+            if (TURNS(LANES))
+                turn(lines[0], LANES, wide, to + c * step + s, step);
+            else
+                for (i64 q = 0; q < wide; q++)
+                    for (i64 r = 0; r < LANES; r++)
+                        to[(c + q) * step + s + r] = lines[r][q];
+        }
+#endif
+}
+
+/* Channels from_c .. from_c + channels of group g into planes. What is outside stays 0. Rows of a plane are written in
+   order, so that a vector beyond the end of one is overwritten. */
+static void fill_planes(PARAMETERS, i64 g, i64 from_c, i64 channels, area at, ACC *planes) {
+    for (i64 f = 0; f < PHASES_H * PHASES_W; f++) {
+        const i64 down = f / PHASES_W * DILATION_H % STRIDE_H, right = f % PHASES_W * DILATION_W % STRIDE_W;
+        const i64 left = at.x0 * STRIDE_W + right - PADDING_W;
+        const i64 low = left >= 0 ? 0 : (-left + STRIDE_W - 1) / STRIDE_W;
+        const i64 high = LEAST(at.pitch, (IN_W - left + STRIDE_W - 1) / STRIDE_W);
+        for (i64 n = at.first / OH; n <= at.last / OH; n++) {
+            const i64 top = n == at.first / OH ? at.first % OH : 0, end = n == at.last / OH ? at.last % OH + 1 : OH;
+            ACC *const image = planes + f * at.plane + place(ARGUMENTS, at, n * OH + top, at.x0);
+            for (i64 q = 0; q < end - top + REACH_H; q++) {
+                const i64 y = (top + q) * STRIDE_H + down - PADDING_H, x = left + low * STRIDE_W;
+                if (y >= 0 && y < IN_H && low < high)
+                    fill_row(ARGUMENTS, g, n, from_c, channels, y, x, high - low, at.channel, image + q * at.pitch + low);
+            }
+        }
+    }
+}
+#endif
+
+/* A vector of neighbouring pixels: where it goes in a line of a panel, and from where in a plane. */
 typedef struct { i64 to, from; } move;
 
-/* The moves that fill a line with pixels j .. j + here and whatever lies behind them. */
-static i64 find_moves(PARAMETERS, i64 j, i64 here, area at, move *moves) {
-    i64 found = 0;
-    for (i64 s = 0; s < here;) {
-        const i64 line = (j + s) / OW, x = (j + s) % OW, run = LEAST(OW - x, here - s);
-        const i64 row = line - at.first + (line / OH - at.first / OH) * REACH_H;
-        for (i64 q = 0; q < (s + run == here ? LANES_N - s : run); q += SIDE) {
-            const move next = {s + q, row * at.pitch + x - at.x0 + q};
+/* The moves that fill a line with `here` pixels from j on and what lies behind them. */
+static int find_moves(PARAMETERS, i64 j, i64 here, area at, move *moves) {
+    int found = 0;
+    for (i64 s = 0, run; s < here; s += run) {
+        const i64 from = place(ARGUMENTS, at, (j + s) / OW, (j + s) % OW);
+        run = LEAST(OW - (j + s) % OW, here - s);
+        for (i64 q = 0; q < (s + run == here ? TILE_N - s : run); q += LANES) {
+            const move next = {s + q, from + q};
             moves[found++] = next;
         }
-        s += run;
     }
     return found;
 }
 
-/* Pixels j .. j + count and all taps of `channels` channels from the planes, as panels of [taps][LANES_N]. A vector that
+/* Pixels j .. j + count and all taps of `channels` channels from the planes, as panels of [taps][TILE_N]. A vector that
    reaches beyond its pixels writes where the next one will, or behind the last panel. */
-static void pack_planes(PARAMETERS, i64 j, i64 count, i64 channels, area at, const i64 *taps, const ACC *planes, ACC *to) {
-    for (i64 s = 0; s < count; s += LANES_N) {
-        move moves[LANES_N];
-        const i64 many = find_moves(ARGUMENTS, j + s, LEAST(LANES_N, count - s), at, moves);
+static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, const i64 *taps, const ACC *planes, ACC *to) {
+    for (; count > 0; j += TILE_N, count -= TILE_N) {
+        const i64 here = LEAST(TILE_N, count);
+#ifdef X_AT /* behind the input's end nothing may be read */
+        if (here < TILE_N || j % (OH * OW) + TILE_N > OH * OW) {
+            for (i64 c = 0; c < channels; c++, to += TILE_N)
+                for (i64 s = 0; s < TILE_N; s++)
+                    to[s] = s < here ? planes[c * at.channel + place(ARGUMENTS, at, (j + s) / OW, (j + s) % OW)] : 0;
+            continue;
+        }
+        const ACC *from = planes + place(ARGUMENTS, at, j / OW, j % OW);
+        for (i64 c = 0; c < channels; c++, to += TILE_N, from += at.channel) {
+            FOR_EACH(s, 0, TILE_N)
+                to[s] = from[s];
+        }
+#else
+        move moves[TILE_N];
+        const int many = find_moves(ARGUMENTS, j, here, at, moves);
         for (i64 c = 0; c < channels; c++)
-            for (i64 t = 0; t < TAPS; t++, to += LANES_N) {
+            for (i64 t = 0; t < TAPS; t++, to += TILE_N) {
                 const ACC *const from = planes + c * at.channel + taps[t];
-                for (i64 k = 0; k < many; k++)
-                    *(span *)(to + moves[k].to) = *(const span *)(from + moves[k].from);
+                for (int k = 0; k < many; k++)
+                    *(vector_anywhere *)(to + moves[k].to) = *(const vector_anywhere *)(from + moves[k].from);
             }
+#endif
     }
 }
 
-/* Weights of outputs first .. first + here, all taps of `channels` channels from from_c, as a panel of [taps][TILE_M]. */
+/* Weights of `here` outputs from `first` on, all taps of `channels` channels from from_c, as a panel of [taps][TILE_M]. */
 static void pack_weights(PARAMETERS, i64 g, i64 first, i64 here, i64 from_c, i64 channels, ACC *to) {
+#if WEIGHTS_FLAT
+#define TAP(r, p) LOAD_W(g, first + (r), from_c, 0, p)
+    PACK_ALONG_K(TAP, here, TILE_M, channels * TAPS, to)
+#else
     for (i64 c = from_c; c < from_c + channels; c++)
         for (i64 kh = 0; kh < KH; kh++)
             for (i64 kw = 0; kw < KW; kw++)
                 for (i64 r = 0; r < TILE_M; r++)
                     *to++ = r < here ? LOAD_W(g, first + r, c, kh, kw) : 0;
+#endif
 }
 
+/* Pixels j0 .. j0 + columns, at most TILE_N, of outputs i0 .. i0 + rows; in NHWC, `sum` has whole squares of LANES. */
 static void store(PARAMETERS, i64 g, i64 i0, i64 rows, i64 j0, i64 columns, const ACC *sum) {
-#if PIXELS_FLAT
-    const i64 long_line = OW * OH;
-#else
-    const i64 long_line = OW;
+#if !TAPS_INNER
+    ACC turned[TILE_N][ROUND_UP(TILE_M, LANES)] __attribute__((aligned(64)));
+    for (i64 s = 0; s < columns; s += LANES)
+        for (i64 r = 0; r < rows; r += LANES) {
+            if (TURNS(LANES))
+                turn(sum + r * TILE_N + s, TILE_N, LANES, turned[s] + r, ROUND_UP(TILE_M, LANES));
+            else
+                for (i64 q = 0; q < LANES; q++)
+                    for (i64 p = 0; p < LANES; p++)
+                        turned[s + q][r + p] = sum[(r + p) * TILE_N + s + q];
+        }
 #endif
-    for (i64 s = 0; s < columns;) {
-        const i64 line = (j0 + s) / long_line, column = (j0 + s) % long_line;
-        const i64 left = long_line - column, end = left < columns - s ? s + left : columns;
-#if PIXELS_FLAT
-        const i64 n = line, y = 0;
-#else
-        const i64 n = line / OH, y = line % OH;
-#endif
+    for (i64 s = 0, end; s < columns; s = end) {
+        const i64 line = (j0 + s) / LINE, n = line / LINES, y = line % LINES, x = (j0 + s) % LINE - s;
+        end = LEAST(columns, s + LINE - (j0 + s) % LINE);
+#if TAPS_INNER
         for (i64 r = 0; r < rows; r++) {
-            if (end - s == LANES_N) { /* a constant length */
-                FOR_EACH(q, 0, LANES_N)
-                    STORE_PIXEL(g, n, i0 + r, y, column + q, sum[r * LANES_N + q]);
+            if (end - s == TILE_N) { /* a constant length */
+                FOR_EACH(q, 0, TILE_N)
+                    STORE_PIXEL(g, n, i0 + r, y, x + q, sum[r * TILE_N + q]);
             } else {
                 FOR_EACH(q, s, end)
-                    STORE_PIXEL(g, n, i0 + r, y, column + q - s, sum[r * LANES_N + q]);
+                    STORE_PIXEL(g, n, i0 + r, y, x + q, sum[r * TILE_N + q]);
             }
         }
-        s = end;
-    }
-}
-
-#if REST
-/* sums[rows][REST] (+)= weights of `rows` outputs times the last pixels' patches, [REST][depth]: so few of them leave most
-   of a vector of pixels empty, but along the taps vectors are full. */
-FUSED static void multiply_rest(i64 depth, const ACC *a, i64 a_row, i64 rows, const ACC *b, int first, ACC *sums) {
-    FUSE
-    for (i64 r0 = 0; r0 < rows; r0 += REST_ROWS) {
-        const ACC *row[REST_ROWS];
-        vector dots[REST_ROWS][REST] = {};
-        ACC rests[REST_ROWS][REST] = {};
-        for (int r = 0; r < REST_ROWS; r++) /* the last ones again where there are no more */
-            row[r] = a + LEAST(r0 + r, rows - 1) * a_row;
-        i64 p = 0;
-        for (; p + SIDE <= depth; p += SIDE) {
-            vector x[REST];
-            UNROLL
-            for (int q = 0; q < REST; q++)
-                x[q] = *(const span *)(b + q * depth + p);
-            UNROLL
-            for (int r = 0; r < REST_ROWS; r++) {
-                const vector y = *(const span *)(row[r] + p);
-                UNROLL
-                for (int q = 0; q < REST; q++)
-                    dots[r][q] += x[q] * y;
+#else
+        for (i64 q = s; q < end; q++) {
+            if (rows == TILE_M) {
+                FOR_EACH(r, 0, TILE_M)
+                    STORE_PIXEL(g, n, i0 + r, y, x + q, turned[q][r]);
+            } else {
+                FOR_EACH(r, 0, rows)
+                    STORE_PIXEL(g, n, i0 + r, y, x + q, turned[q][r]);
             }
         }
-        for (; p < depth; p++)
-            for (int r = 0; r < REST_ROWS; r++)
-                for (int q = 0; q < REST; q++)
-                    rests[r][q] += b[q * depth + p] * row[r][p];
-        for (int r = 0; r < LEAST(REST_ROWS, rows - r0); r++)
-            for (int q = 0; q < REST; q++) {
-                ACC sum = rests[r][q];
-                for (int s = 0; s < SIDE; s++)
-                    sum += dots[r][q][s];
-                ACC *const to = sums + (r0 + r) * REST + q;
-                *to = first ? sum : *to + sum;
-            }
+#endif
     }
-}
-
-/* The last pixels' patches from the planes, [REST][depth]. */
-static void pack_rest(PARAMETERS, i64 j, i64 channels, area at, const i64 *taps, const ACC *planes, ACC *to) {
-    for (i64 q = j; q < j + REST; q++) {
-        const i64 line = q / OW, row = line - at.first + (line / OH - at.first / OH) * REACH_H;
-        for (i64 c = 0; c < channels; c++)
-            for (i64 t = 0; t < TAPS; t++)
-                *to++ = planes[c * at.channel + taps[t] + row * at.pitch + q % OW - at.x0];
-    }
-}
-
-static void store_rest(PARAMETERS, i64 g, i64 i0, i64 rows, i64 j0, const ACC *sums) {
-    ACC tile[TILE_M * LANES_N];
-    for (i64 r = 0; r < rows; r++)
-        for (int q = 0; q < REST; q++)
-            tile[r * LANES_N + q] = sums[r * REST + q];
-    store(ARGUMENTS, g, i0, rows, j0, REST, tile);
-}
-#endif
-
-KERNEL {
-    const i64 block_m = SHARE(M, BLOCK_M, TILE_M), block_n = SHARE(N, BLOCK_N, TILE_N);
-    const i64 g = GROUP(2), i0 = GROUP(1) * block_m, j0 = GROUP(0) * block_n;
-    const i64 rows = LEAST(block_m, M - i0), columns = LEAST(block_n, N - j0);
-    const i64 most_c = BLOCK_K > TAPS ? BLOCK_K / TAPS : 1, block_c = BLOCKS(C, BLOCKS(C, most_c));
-    const area at = area_of(ARGUMENTS, j0, columns);
-    i64 taps[TAPS];
-    for (i64 t = 0; t < TAPS; t++) {
-        const i64 kh = t / KW, kw = t % KW;
-        taps[t] = (kh % PERIOD_H * PHASES_W + kw % PERIOD_W) * at.plane
-            + kh * DILATION_H / STRIDE_H * at.pitch + kw * DILATION_W / STRIDE_W;
-    }
-    const i64 rows_in_place = PACK_A ? 0 : rows / TILE_M * TILE_M, deepest = block_c * TAPS;
-    const i64 rest = j0 + columns == N ? REST : 0, full = columns - rest; /* pixels */
-    const i64 tiles = block_c < C ? ROUND_UP(rows, TILE_M) * ROUND_UP(full, TILE_N) : TILE_M * TILE_N;
-    const i64 for_planes = ROUND_UP(block_c * at.channel + TILE_N, 16);
-    const i64 for_b = LEAST(ROUND_UP(full, TILE_N), MOST_STRIP) * deepest + TILE_N;
-    const i64 for_a = ROUND_UP(rows - rows_in_place, TILE_M) * deepest;
-    char *const memory = __builtin_malloc(sizeof(ACC) * (tiles + for_planes + for_b + for_a + rest * (deepest + rows)) + 64);
-    ACC *const partial = (ACC *)(((u64)memory + 63) / 64 * 64), *const panels_b = partial + tiles;
-    ACC *const planes = panels_b + for_b, *const panels_a = planes + for_planes;
-#if REST
-    ACC *const patches = panels_a + for_a, *const rests = patches + rest * deepest;
-#endif
-    __builtin_memset(planes, 0, sizeof(ACC) * for_planes);
-    for (i64 from_c = 0; from_c < C; from_c += block_c) {
-        const i64 channels = LEAST(block_c, C - from_c), depth = channels * TAPS;
-        const int first = from_c == 0, last = from_c + channels == C;
-        ACC *sum = partial;
-        fill_planes(ARGUMENTS, g, from_c, channels, at, planes);
-        for (i64 i = rows_in_place; i < rows; i += TILE_M)
-            pack_weights(ARGUMENTS, g, i0 + i, LEAST(TILE_M, rows - i), from_c, channels, panels_a + (i - rows_in_place) * depth);
-#if REST
-        if (rest)
-            pack_rest(ARGUMENTS, j0 + full, channels, at, taps, planes, patches);
-#endif
-        for (i64 j1 = 0; j1 < full || j1 == 0; j1 += MOST_STRIP) {
-            const i64 end = LEAST(j1 + MOST_STRIP, full);
-            pack_planes(ARGUMENTS, j0 + j1, end - j1, channels, at, taps, planes, panels_b);
-            for (i64 i = 0; i < rows; i += TILE_M) {
-                const i64 here = LEAST(TILE_M, rows - i);
-                for (i64 j = j1; j < end; j += TILE_N) {
-                    const ACC *x = panels_a + (i - rows_in_place) * depth, *const y = panels_b + (j - j1) * depth;
-                    i64 x_row = 1, x_step = TILE_M;
-#if !PACK_A
-                    if (i < rows_in_place)
-                        x = A_AT(g, i0 + i, from_c * TAPS), x_row = A_ROW, x_step = 1;
-#endif
-                    const i64 wide = LEAST(TILE_N, full - j);
-                    MULTIPLY_TILE(wide, depth, x, x_row, x_step, y, TILE_N, first, sum, TILE_N);
-                    if (last)
-                        store(ARGUMENTS, g, i0 + i, here, j0 + j, wide, sum);
-                    if (block_c < C) /* else one tile's sums are enough */
-                        sum += TILE_M * TILE_N;
-                }
-#if REST
-                if (rest && j1 == 0) {
-                    const ACC *const x = A_AT(g, i0 + i, from_c * TAPS);
-                    multiply_rest(depth, x, A_ROW, here, patches, first, rests + i * REST);
-                    if (last)
-                        store_rest(ARGUMENTS, g, i0 + i, here, j0 + full, rests + i * REST);
-                }
-#endif
-            }
-        }
-    }
-    __builtin_free(memory);
 }
