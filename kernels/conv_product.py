@@ -1,4 +1,4 @@
-"""Convolution of single pixels with channels last, which is a matrix product as it lies: pixels x channels x outputs."""
+"""Convolution of single pixels with channels last: a matrix product as it lies, of pixels x channels x outputs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def as_product(problem: Problem) -> Problem | None:
         made[id(n)] = Node(op, tuple(made[id(s)] for s in src), arg, whole[: 3 + (len(n.shape) == len(space))], n.dtype)
 
     def moved(o: Operand) -> Operand:
-        return Operand(o.dtype, (o.strides[at.group], steps[o] or 0, o.strides[at.o], o.strides[at.c]), o.offset, o.count)
+        strides = (o.strides[at.group], steps[o] or 0, o.strides[at.o], o.strides[at.c])
+        return Operand(o.dtype, strides, o.offset, o.count)
 
     return Problem(
         "matmul", whole, tuple(map(moved, problem.inputs)), tuple(map(moved, problem.outputs)),
