@@ -54,7 +54,7 @@ def as_matmul(problem: Problem) -> Problem:
     inputs = (Operand(node.dtype, (m * k, k, 0, 1), 0, batch * m * k), Operand(node.dtype, patches, 0, batch * k * n))
     whole = (batch, m, n, k)
     loads = [Node("load", (), i, whole, node.dtype) for i in range(2)]
-    plain = (k > 1 and _weights_in_order(problem), k > 1 and patches_in_order(problem))
+    plain = (k > 1 and _weights_in_order(problem), k > 1 and _patches_in_order(problem))
     factors = (x if p else Node("neg", (x,), None, whole, node.dtype) for x, p in zip(loads, plain, strict=True))
     dot = Node("dot", tuple(factors), None, whole[:3], node.dtype)
     strides = (stored[at.group], stored[at.o], stored[at.w], 0)
@@ -86,7 +86,7 @@ def _weights_in_order(problem: Problem) -> bool:
     return weights is not None and dense(problem, weights, inner, 1)
 
 
-def patches_in_order(problem: Problem) -> bool:
+def _patches_in_order(problem: Problem) -> bool:
     """Whether a patch is one pixel, its channels side by side, and pixels lie evenly in the order of the result's."""
     node, x = conv_of(problem), plain(problem, 0)
     window, at, space = Window(*node.arg), AXES[node.arg[0]], problem.space

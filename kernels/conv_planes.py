@@ -122,15 +122,14 @@ class _Fit(_Shape):
         most, nbytes = register_file(self.limits)[0], self.sizes[2] * self.nbytes
         return tuple(dict.fromkeys((next((v for v in (16, 32, 64) if nbytes <= v <= most), most), most)))
 
-    def plane_elements(self, columns: int) -> int:
-        """About how many elements of one channel a group of so many pixels sees."""
+    def planes(self, columns: int) -> tuple[int, int]:
+        """About how many rows of one channel's planes a group of so many pixels sees, and their length."""
         space, at, window = self.problem.space, self.at, self.window
-        rows = min(space[at.n] * space[at.h], columns // space[at.w] + 2)
+        lines = min(space[at.n] * space[at.h], columns // space[at.w] + 2)
         reach_h = (space[at.kh] - 1) * window.dilation_h // window.stride_h
         reach_w = (space[at.kw] - 1) * window.dilation_w // window.stride_w
         phases = min(space[at.kh], window.stride_h) * min(space[at.kw], window.stride_w)
-        high = rows + (rows // space[at.h] + 1) * reach_h
-        return phases * high * (min(space[at.w], columns) + reach_w)
+        return phases * (lines + (lines // space[at.h] + 1) * reach_h), min(space[at.w], columns) + reach_w
 
     def rules(self) -> tuple[Rule, ...]:
         return (
@@ -158,7 +157,7 @@ class _Fit(_Shape):
     def fits_cache(self, c: Config) -> bool:
         rows, columns, channels = self.blocks(c)
         sums = rows * columns if channels < self.sizes[1] else 0
-        planes = 0 if self.pixels else channels * self.plane_elements(columns)
+        planes = 0 if self.pixels else channels * prod(self.planes(columns))
         strip = min(int(c["STRIP_N"]), columns) * channels * self.sizes[3]
         cache = (*self.limits.cache_nbytes, 0, 0)[1] or 1 << 20
         return (sums + planes + strip) * self.nbytes <= 2 * cache
@@ -169,22 +168,23 @@ class _Fit(_Shape):
     def cost(self, c: Config) -> float:
         """About how many vectors' multiply-adds the busiest thread has time for until all is done."""
         (m, _, n, taps), k, lanes = self.sizes, prod(self.problem.space[5:]), self.lanes(c)
-        tile_m, tile_v = int(c["TILE_M"]), int(c["TILE_VECTORS"])
+        tile_m, tile_v, rest = int(c["TILE_M"]), int(c["TILE_VECTORS"]), int(c["REST"])
         rows, columns, _ = self.blocks(c)
-        tiles, left = divmod(min(columns, n) - int(c["REST"]), tile_v * lanes)
-        last = 0 if left == 0 else (tile_v + 1) // 2 if left <= (tile_v + 1) // 2 * lanes else tile_v
-        each = sum(max(tile_m * v, tile_m + v + 1) * count for v, count in ((tile_v, tiles), (last, 1)) if v)
-        vectors = tiles * tile_v + last
-        strips = _ceil(columns, int(c["STRIP_N"]))
-        busy = k * _ceil(rows, tile_m) * each + k * rows / lanes * (2 * strips + 1.5 * int(c["REST"]))
-        busy += k * vectors * 4 + (0 if self.pixels else 6 * self.plane_elements(columns) * k // taps / lanes)
+        tiles, left = divmod(min(columns, n) - rest, tile_v * lanes)
+        half = (tile_v + 1) // 2
+        last = 0 if left == 0 else half if left <= half * lanes else tile_v
+        tile = sum(count * max(tile_m * v, tile_m + v + 1) for v, count in ((tile_v, tiles), (last, 1)) if v)
+        weights = rows / lanes * (2 * _ceil(columns, int(c["STRIP_N"])) + 1.5 * rest)  # as they are fetched and used
+        lines, length = self.planes(columns)
+        planes = 0 if self.pixels else lines * (12 + 4 * length / lanes) / taps
+        busy = k * (_ceil(rows, tile_m) * tile + weights + 4 * (tiles * tile_v + last) + planes)
         groups = _ceil(m, rows) * _ceil(n, columns) * self.problem.space[self.at.group]
         uneven = 1 + 0.05 * self.limits.compute_units / groups  # what a thread is kept from, others can do
         return busy * _ceil(groups, self.limits.compute_units) * uneven
 
 
 class ConvPlanes:
-    """Register tiles of MatmulCpu over panels that are packed from planes, or from the input where one pixel is a patch."""
+    """MatmulCpu's register tiles over panels packed from planes, or from the input where one pixel is a patch."""
 
     name = "conv_planes"
 
@@ -209,27 +209,27 @@ class ConvPlanes:
         return Space(choices, fit.rules())
 
     def default(self, problem: Problem, limits: Limits) -> Config:
+        """The least cost of those with the deepest blocks that there are."""
         space, fit = self.space(problem, limits), _Fit(problem, limits)
         m, _, n, _ = fit.sizes
-        vector = fit.vectors[0]
-        rests = dict.fromkeys((fit.few(vector), 0))
-        best: tuple[float, Config] | None = None
+        vector, packs = fit.vectors[0], int(fit.weights is None)
+        blocks = tuple(product(up_to(BLOCKS_M, m), up_to(BLOCKS_N, n)))
         for depth, strip in product(BLOCKS_K, STRIPS_N):
-            for (rows, vectors), rest, block_m, block_n in product(TILES, rests, up_to(BLOCKS_M, m), up_to(BLOCKS_N, n)):
+            found = []
+            for (rows, vectors), rest, (block_m, block_n) in product(TILES, {fit.few(vector), 0}, blocks):
                 config: Config = {
-                    "VECTOR": vector, "PACK_A": int(fit.weights is None), "REST": rest, "TILE_M": rows,
-                    "TILE_VECTORS": vectors, "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip,
+                    "VECTOR": vector, "PACK_A": packs, "REST": rest, "TILE_M": rows, "TILE_VECTORS": vectors,
+                    "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip,
                 }  # fmt: skip
-                if space.refusal(config) is None and (best is None or fit.cost(config) < best[0]):
-                    best = fit.cost(config), config
-            if best is not None:
-                return best[1]
+                if space.refusal(config) is None:
+                    found.append((fit.cost(config), len(found), config))
+            if found:
+                return min(found)[2]
         return next(iter(space))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        text = header(problem, False) + _more(problem) + "".join(
-            map(template, ("turn.c", "matmul_cpu.c", "conv_planes.c", "conv_blocks.c"))
-        )
+        files = ("turn.c", "matmul_cpu.c", "conv_planes.c", "conv_blocks.c")
+        text = header(problem, False) + _more(problem) + "".join(map(template, files))
         fixed = tuple((name, int(value)) for name, value in config.items())
         defines = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
         entry = entry_name(self.name, problem)

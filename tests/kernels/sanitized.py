@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.kernels.graphs import fused, matmul, transpose
+from tests.kernels.test_conv import EDGES
 from tests.kernels.test_kernels import GRAPHS
 from tests.kernels.test_products import ATTENTION, CONV, floats
 from tests.kernels.test_scan import GRAPHS as SCANS
@@ -54,6 +55,8 @@ def graphs() -> list[list[Node]]:
     products += [ATTENTION[name]() for name in ("odd sizes", "causal, more keys", "number mask")]
     for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated"):
         products += [CONV[name](layout) for layout in ("NCHW", "NHWC")]
+    for name in ("one tap, images", "residues", "49 pixels", "three pixels", "stored otherwise", "prologues"):
+        products += [EDGES[name](layout) for layout in ("NCHW", "NHWC")]
     scans = [[make(SIZE)] for make in SCANS.values()]
     return [*(make(SIZE) for make in GRAPHS.values()), *scans, *([product] for product in products)]
 
