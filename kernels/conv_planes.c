@@ -54,7 +54,8 @@ static inline i64 place(PARAMETERS, area at, i64 line, i64 x) {
 
 #ifndef X_AT
 /* to[c][s] = channel c of pixel x + s * STRIDE_W, s < pixels. In NHWC, what is beyond becomes 0 up to a whole vector. */
-static inline void fill_row(PARAMETERS, i64 g, i64 n, i64 from_c, i64 channels, i64 y, i64 x, i64 pixels, i64 step, ACC *to) {
+static inline void fill_row(PARAMETERS, i64 g, i64 n, i64 from_c, i64 channels, i64 y, i64 x, i64 pixels, i64 step,
+                            ACC *to) {
 #if TAPS_INNER
     for (i64 c = 0; c < channels; c++) {
         FOR_EACH(s, 0, pixels)
@@ -110,6 +111,7 @@ static void fill_planes(PARAMETERS, i64 g, i64 from_c, i64 channels, area at, AC
 }
 #endif
 
+#if PACK_B
 /* A vector of neighbouring pixels: where it goes in a line of a panel, and from where in a plane. */
 typedef struct { i64 to, from; } move;
 
@@ -129,7 +131,8 @@ static int find_moves(PARAMETERS, i64 j, i64 here, area at, move *moves) {
 
 /* Pixels j .. j + count and all taps of `channels` channels from the planes, as panels of [taps][TILE_N]. A vector that
    reaches beyond its pixels writes where the next one will, or behind the last panel. */
-static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, const i64 *taps, const ACC *planes, ACC *to) {
+static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, const i64 *taps, const ACC *planes,
+                         ACC *to) {
     for (; count > 0; j += TILE_N, count -= TILE_N) {
         const i64 here = LEAST(TILE_N, count);
 #ifdef X_AT /* behind the input's end nothing may be read */
@@ -156,6 +159,7 @@ static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, co
 #endif
     }
 }
+#endif
 
 /* Weights of `here` outputs from `first` on, all taps of `channels` channels from from_c, as a panel of [taps][TILE_M]. */
 static void pack_weights(PARAMETERS, i64 g, i64 first, i64 here, i64 from_c, i64 channels, ACC *to) {

@@ -136,7 +136,7 @@ class _Fit(_Shape):
             Rule("a block is larger than the whole result, or the strip than the block", self.blocks_are_used),
             Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
             Rule("fewer than 8 accumulators (4 cycles, 2 a cycle) leave multipliers idle", self.hides_latency),
-            Rule("planes, sums and a strip of a group must stay in the middle cache, or nearly", self.fits_cache),
+            Rule("planes, sums and a strip of a group must stay in the second cache", self.fits_cache),
             Rule("the last pixels are too many, or none, for vectors of that length", self.rest_is_few),
         )
 
@@ -144,7 +144,8 @@ class _Fit(_Shape):
         m, _, n, _ = self.sizes
         used = c["BLOCK_M"] in up_to(BLOCKS_M, m) and c["BLOCK_N"] in up_to(BLOCKS_N, n)
         strips = up_to(tuple(sorted(STRIPS_N)), min(n, int(c["BLOCK_N"])))
-        return used and c["STRIP_N"] in strips and int(c["TILE_M"]) < 2 * m
+        packed = c["PACK_B"] or c["STRIP_N"] == min(strips[-1], STRIPS_N[0])  # else there are no strips
+        return bool(used and c["STRIP_N"] in strips and int(c["TILE_M"]) < 2 * m and packed)
 
     def fits_registers(self, c: Config) -> bool:
         rows, vectors = int(c["TILE_M"]), int(c["TILE_VECTORS"])
@@ -158,26 +159,31 @@ class _Fit(_Shape):
         rows, columns, channels = self.blocks(c)
         sums = rows * columns if channels < self.sizes[1] else 0
         planes = 0 if self.pixels else channels * prod(self.planes(columns))
-        strip = min(int(c["STRIP_N"]), columns) * channels * self.sizes[3]
+        strip = min(int(c["STRIP_N"]), columns) * channels * self.sizes[3] * int(c["PACK_B"])
         cache = (*self.limits.cache_nbytes, 0, 0)[1] or 1 << 20
-        return (sums + planes + strip) * self.nbytes <= 2 * cache
+        often = 1 if c["PACK_B"] else 2  # planes in the tiles' own loop want to stay, whatever else comes by
+        return (sums + often * planes + strip) * self.nbytes <= cache
 
     def rest_is_few(self, c: Config) -> bool:
-        return c["REST"] in (0, self.few(int(c["VECTOR"])))
+        return c["REST"] == 0 or (c["REST"] == self.few(int(c["VECTOR"])) and c["PACK_B"] == 1)
 
     def cost(self, c: Config) -> float:
         """About how many vectors' multiply-adds the busiest thread has time for until all is done."""
         (m, _, n, taps), k, lanes = self.sizes, prod(self.problem.space[5:]), self.lanes(c)
         tile_m, tile_v, rest = int(c["TILE_M"]), int(c["TILE_VECTORS"]), int(c["REST"])
         rows, columns, _ = self.blocks(c)
-        tiles, left = divmod(min(columns, n) - rest, tile_v * lanes)
+        lines, length = self.planes(columns)
+        width, loads = min(self.problem.space[self.at.w], columns), 2 - int(c["PACK_B"])  # those in place lie anywhere
+        seen = min(columns, n) - rest if c["PACK_B"] else min(columns, n) * length // width
+        tiles, left = divmod(seen, tile_v * lanes)
         half = (tile_v + 1) // 2
         last = 0 if left == 0 else half if left <= half * lanes else tile_v
-        tile = sum(count * max(tile_m * v, tile_m + v + 1) for v, count in ((tile_v, tiles), (last, 1)) if v)
+        parts = ((tile_v, tiles), (last, 1))
+        tile = sum(count * max(tile_m * v, tile_m + loads * v + 1) for v, count in parts if v)
+        packing = 4 * (tiles * tile_v + last) * int(c["PACK_B"])
         weights = rows / lanes * (2 * _ceil(columns, int(c["STRIP_N"])) + 1.5 * rest)  # as they are fetched and used
-        lines, length = self.planes(columns)
         planes = 0 if self.pixels else lines * (12 + 4 * length / lanes) / taps
-        busy = k * (_ceil(rows, tile_m) * tile + weights + 4 * (tiles * tile_v + last) + planes)
+        busy = k * (_ceil(rows, tile_m) * tile + weights + packing + planes)
         groups = _ceil(m, rows) * _ceil(n, columns) * self.problem.space[self.at.group]
         uneven = 1 + 0.05 * self.limits.compute_units / groups  # what a thread is kept from, others can do
         return busy * _ceil(groups, self.limits.compute_units) * uneven
@@ -198,6 +204,7 @@ class ConvPlanes:
         choices = {
             "VECTOR": fit.vectors,
             "PACK_A": (0, 1) if fit.weights else (1,),
+            "PACK_B": (1,) if fit.pixels else (0, 1),
             "REST": tuple(dict.fromkeys([0, *(fit.few(v) for v in fit.vectors)])),
             "TILE_M": (1, 2, 4, 6, 8, 12),
             "TILE_VECTORS": (1, 2, 3, 4),
@@ -216,10 +223,11 @@ class ConvPlanes:
         blocks = tuple(product(up_to(BLOCKS_M, m), up_to(BLOCKS_N, n)))
         for depth, strip in product(BLOCKS_K, STRIPS_N):
             found = []
-            for (rows, vectors), rest, (block_m, block_n) in product(TILES, {fit.few(vector), 0}, blocks):
+            ways = {(fit.few(vector), 1), (0, 1), (0, 0)}
+            for (rows, vectors), (rest, there), (block_m, block_n) in product(TILES, ways, blocks):
                 config: Config = {
                     "VECTOR": vector, "PACK_A": packs, "REST": rest, "TILE_M": rows, "TILE_VECTORS": vectors,
-                    "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip,
+                    "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": depth, "STRIP_N": strip, "PACK_B": there,
                 }  # fmt: skip
                 if space.refusal(config) is None:
                     found.append((fit.cost(config), len(found), config))

@@ -119,8 +119,18 @@ def test_few_last_pixels_are_summed_along_the_taps(layout: str, cpu: Device) -> 
     assert rests == ({0, 1} if lanes >= 4 else {0})
     for rest in rests:
         for pack in (0, 1):
-            config = {**kernel.default(step.problem, cpu.limits), "REST": rest, "PACK_A": pack}
+            config = {**kernel.default(step.problem, cpu.limits), "REST": rest, "PACK_A": pack, "PACK_B": 1}
             check_steps([step], cpu, kernel, config)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["residues", "groups of images", "rows longer than blocks", "49 pixels"])
+def test_tiles_that_read_planes_store_no_pixel_that_is_nobodys(name: str, layout: str, cpu: Device) -> None:
+    (step,) = fused(EDGES[name](layout), limits=cpu.limits)
+    kernel, rng = ConvPlanes(), random.Random(name)
+    configs = [c for c in kernel.space(step.problem, cpu.limits) if c["PACK_B"] == 0]
+    for config in rng.sample(configs, CONFIGS):
+        check_steps([step], cpu, kernel, config)
 
 
 def test_default_is_of_the_space_and_by_planes_unless_a_channel_has_too_many_taps(cpu: Device) -> None:
