@@ -10,7 +10,7 @@
      PERIOD_H PERIOD_W    how many residues of tap * DILATION modulo STRIDE there are
      REST                 so many last pixels, fewer than a vector's, are summed along the taps; weights are A_AT then
      PIXELS_FLAT          1: what is read and stored for a pixel lies evenly from one row of an image to the next
-     WEIGHTS_FLAT         1: so do an output's weights in the order (c, kh, kw)
+     TAP_AT(g, o, c, p)   where weights lie evenly in the order (c, kh, kw): the p-th of output o from channel c on
      A_AT(b, i, p) A_ROW  those weights as they lie, where they may be read in place
      X_AT(g, c) X_C X_N   where one tap sees one pixel and the input may be read in place: it takes the planes' place */
 
@@ -163,8 +163,8 @@ static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, co
 
 /* Weights of `here` outputs from `first` on, all taps of `channels` channels from from_c, as a panel of [taps][TILE_M]. */
 static void pack_weights(PARAMETERS, i64 g, i64 first, i64 here, i64 from_c, i64 channels, ACC *to) {
-#if WEIGHTS_FLAT
-#define TAP(r, p) LOAD_W(g, first + (r), from_c, 0, p)
+#ifdef TAP_AT
+#define TAP(r, p) TAP_AT(g, first + (r), from_c, p)
     PACK_ALONG_K(TAP, here, TILE_M, channels * TAPS, to)
 #else
     for (i64 c = from_c; c < from_c + channels; c++)

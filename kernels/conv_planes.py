@@ -262,8 +262,11 @@ def _more(problem: Problem) -> str:
         f"#define PERIOD_H {window.stride_h // gcd(window.stride_h, window.dilation_h)}",
         f"#define PERIOD_W {window.stride_w // gcd(window.stride_w, window.dilation_w)}",
         f"#define PIXELS_FLAT {int(shape.pixels_flat)}",
-        f"#define WEIGHTS_FLAT {int(shape.weights_flat)}",
     ]
+    if shape.weights_flat:  # along the innermost axis that is one: the others' strides say nothing
+        space = problem.space
+        tap = "c, 0, p" if space[at.kw] > 1 else "c, p, 0" if space[at.kh] > 1 else "(c) + (p), 0, 0"
+        lines += [f"#define TAP_AT(g, o, c, p) LOAD_W(g, o, {tap})"]
     if shape.weights:
         name = f"in{node.src[1].arg}"
         where = address(name, shape.weights, {at.group: "(g)", at.o: "(i)"})

@@ -41,6 +41,14 @@ def stored_otherwise(layout: str) -> Node:
     return Node("conv", (found, weights), Window(layout, 1, 1, 1, 1, 1, 1), shape, "float32")
 
 
+def without_strides(layout: str, taps: int) -> Node:
+    """Axes of one element have the stride 0, as a reshape leaves them."""
+    x, w = (1, 1, 20, 9, 7), (1, 18, 20, taps, 1)
+    y = images(layout, x, w)
+    weights = view(floats(prod(w)), w, (0, 20 * taps, taps, int(taps > 1), 0))
+    return Node("conv", (y.src[0], weights), y.arg, y.shape, y.dtype)
+
+
 def with_prologues(layout: str) -> Node:
     y = images(layout, (1, 1, 20, 7, 7), (1, 18, 20, 3, 3), padding=(1, 1))
     x, w = y.src
@@ -78,6 +86,8 @@ EDGES: dict[str, Callable[[str], Node]] = {
     "groups of images": lambda layout: images(layout, (3, 2, 9, 5, 5), (2, 7, 9, 3, 3), padding=(1, 1)),
     "stored otherwise": stored_otherwise,
     "prologues": with_prologues,
+    "one tap without strides": lambda layout: without_strides(layout, 1),
+    "one column of taps without strides": lambda layout: without_strides(layout, 3),
 }
 
 
