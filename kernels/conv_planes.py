@@ -222,7 +222,7 @@ class ConvPlanes:
         vector, packs = fit.vectors[0], int(fit.weights is None)
         blocks = tuple(product(up_to(BLOCKS_M, m), up_to(BLOCKS_N, n)))
         for depth, strip in product(BLOCKS_K, STRIPS_N):
-            found = []
+            found: list[tuple[float, int, Config]] = []
             ways = {(fit.few(vector), 1), (0, 1), (0, 0)}
             for (rows, vectors), (rest, there), (block_m, block_n) in product(TILES, ways, blocks):
                 config: Config = {
@@ -239,7 +239,7 @@ class ConvPlanes:
         files = ("turn.c", "matmul_cpu.c", "conv_planes.c", "conv_blocks.c")
         text = header(problem, False) + _more(problem) + "".join(map(template, files))
         fixed = tuple((name, int(value)) for name, value in config.items())
-        defines = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
+        defines: tuple[tuple[str, int | str], ...] = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
         entry = entry_name(self.name, problem)
         return Source(entry, parameters(problem, C), text, defines, (1, 1, 1), filename="conv_header.h")
 
