@@ -20,7 +20,7 @@ from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 BLOCKS_M, BLOCKS_N = (16, 32, 64, 128, 256, 512, 1024), (64, 128, 256, 512, 1024, 2048, 4096)
 BLOCKS_K, STRIPS_N = (512, 256, 128), (128, 64, 256, 512)
-TILES = ((8, 3), (8, 2), (12, 2), (6, 4), (4, 3), (6, 2), (4, 2), (2, 4), (8, 1), (4, 1), (2, 2), (2, 1), (1, 1))
+TILES = ((8, 3), (8, 2), (12, 2), (6, 4), (4, 3), (6, 2), (4, 2), (2, 4), (8, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1))
 """TILE_M and TILE_VECTORS, best first as measured."""
 MOST_TAPS = 512  # of a channel: its panels have to stay in a cache
 
@@ -207,7 +207,7 @@ class ConvPlanes:
             "PACK_B": (1,) if fit.pixels else (0, 1),
             "REST": tuple(dict.fromkeys([0, *(fit.few(v) for v in fit.vectors)])),
             "TILE_M": (1, 2, 4, 6, 8, 12),
-            "TILE_VECTORS": (1, 2, 3, 4),
+            "TILE_VECTORS": (1, 2, 3, 4, 8),
             "BLOCK_M": up_to(BLOCKS_M, m),
             "BLOCK_N": up_to(BLOCKS_N, n),
             "BLOCK_K": BLOCKS_K,

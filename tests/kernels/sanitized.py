@@ -53,7 +53,7 @@ def graphs() -> list[list[Node]]:
     products += [matmul(floats(3, 1, 29), floats(3, 29, 11)), matmul(floats(SIZE, 300), transpose(floats(33, 300)))]
     products += [matmul(floats(41, 530), floats(530, 70)), matmul(floats(50, 60), floats(60, 10))]
     products += [ATTENTION[name]() for name in ("odd sizes", "causal, more keys", "number mask")]
-    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated"):
+    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated", "depthwise, channels"):
         products += [CONV[name](layout) for layout in ("NCHW", "NHWC")]
     for name in ("one tap, images", "residues", "49 pixels", "three pixels", "stored otherwise", "prologues"):
         products += [EDGES[name](layout) for layout in ("NCHW", "NHWC")]
