@@ -20,7 +20,7 @@ from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 BLOCKS_M, BLOCKS_N = (16, 32, 64, 128, 256, 512, 1024), (64, 128, 256, 512, 1024, 2048, 4096)
 BLOCKS_K, STRIPS_N = (512, 256, 128), (128, 64, 256, 512)
-TILES = ((8, 3), (8, 2), (12, 2), (4, 3), (6, 2), (4, 2), (2, 4), (8, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1))
+TILES = ((8, 3), (8, 2), (12, 2), (4, 3), (6, 2), (4, 2), (2, 4), (8, 1), (4, 1), (2, 1), (1, 8), (1, 4), (1, 1))
 """TILE_M and TILE_VECTORS, among which a default chooses."""
 MOST_TAPS = 512  # of a channel: its panels have to stay in a cache
 
