@@ -5,6 +5,7 @@ from tilewright.kernels.arrays import ARRAYS
 from tilewright.kernels.attention import AttentionCpu, AttentionTile
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
+from tilewright.kernels.conv_planes import ConvPlanes
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
 from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
@@ -21,7 +22,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
     "attention": (AttentionCpu(), AttentionTile()),
-    "conv": (ConvDirect(), ConvCpu(), ConvTile()),
+    "conv": (ConvDirect(), ConvPlanes(), ConvCpu(), ConvTile()),
     "scan": (ScanColumns(), ScanRows()),
     "sort": (SortTiles(),),
     "select": (Select(),),

@@ -130,8 +130,6 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
     if ((wide) > HALF_N) multiply(__VA_ARGS__); \
     else multiply_half(__VA_ARGS__)
 
-#ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
-
 /* Missing rows or columns of a panel's last tile are 0, so that the innermost loop need not know of them. A panel that
    lies along k is loaded CHUNK elements at a time, which vectorises whatever the prologue is, and then transposed. The
    others are copied, TOGETHER panels at a time: their pieces of a row lie side by side, so that memory is read in runs
@@ -181,6 +179,8 @@ MULTIPLY(multiply_half, ((TILE_VECTORS + 1) / 2)) /* for a last tile that is no 
                         line[s] = r + s < (extent) ? LOADED(r + s, p) : 0; \
                 } \
             }
+
+#ifndef PACKS_ITSELF /* else pack_a, pack_b and store are there already: see conv_pack.c */
 
 /* Rows i0 .. i0 + rows of A, depth columns from p0, as panels of [depth][TILE_M]. */
 static void pack_a(PARAMETERS, i64 b, i64 i0, i64 rows, i64 p0, i64 depth, WORK ACC *to) {
@@ -235,6 +235,7 @@ static void add_part(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, i64 columns, i
 #define PACKED_STEP TILE_M
 #endif
 
+#ifndef DRIVES_ITSELF /* else the kernel follows: see conv_planes.c */
 KERNEL {
     const i64 block_m = SHARE(M, BLOCK_M, TILE_M), block_n = SHARE(N, BLOCK_N, TILE_N);
     const i64 b = GROUP(2), i0 = GROUP(1) * block_m, j0 = GROUP(0) * block_n;
@@ -302,3 +303,4 @@ KERNEL {
     __builtin_free(memory);
 #endif
 }
+#endif

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.kernels.graphs import fused, matmul, transpose
+from tests.kernels.test_conv import EDGES
 from tests.kernels.test_kernels import GRAPHS
 from tests.kernels.test_products import ATTENTION, CONV, floats
 from tests.kernels.test_scan import GRAPHS as SCANS
@@ -52,8 +53,10 @@ def graphs() -> list[list[Node]]:
     products += [matmul(floats(3, 1, 29), floats(3, 29, 11)), matmul(floats(SIZE, 300), transpose(floats(33, 300)))]
     products += [matmul(floats(41, 530), floats(530, 70)), matmul(floats(50, 60), floats(60, 10))]
     products += [ATTENTION[name]() for name in ("odd sizes", "causal, more keys", "number mask")]
-    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated"):
+    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated", "depthwise, channels"):
         products += [CONV[name](layout) for layout in ("NCHW", "NHWC")]
+    for name in ("one tap, images", "residues", "49 pixels", "three pixels", "stored otherwise", "prologues"):
+        products += [EDGES[name](layout) for layout in ("NCHW", "NHWC")]
     scans = [[make(SIZE)] for make in SCANS.values()]
     return [*(make(SIZE) for make in GRAPHS.values()), *scans, *([product] for product in products)]
 
