@@ -1,0 +1,233 @@
+/* Panels of narrow factors for matmul_cpu.c, which this file is put in front of: LANE_K neighbours along k lie in one
+   word of 32 bits, the first lowest, and one instruction multiplies the words of two vectors part by part and adds the
+   products to the sums in their lanes. What a last word lacks is 0. Where the compiler does not know the instruction,
+   the same is said in plain vectors.
+
+   A header made from the problem comes first (see matmul_lanes.py), on top of what matmul_cpu.c asks for:
+     LANE_K                          2 or 4
+     PART_A(b, i, p) PART_B(b, p, j) an element's bits, in the low part of a u32
+     FLOAT_PARTS                     1: bfloat16, two a word; 0: integers of 32 / LANE_K bits
+     SIGNED_A SIGNED_B               of integers: 1 where they are signed
+     A_IN_WORDS B_IN_WORDS           1 where the factor's words lie in memory, the last one apart, at
+                                     A_AT(b, i, word) and B_AT(b, word, j)
+     A_ROW_PARTS                     elements from a row of A to the next, where A_IN_WORDS
+   Without it, this file and the next compile alone:
+     cat kernels/matmul_lanes.c kernels/matmul_cpu.c | cc -O3 -march=native -fopenmp-simd \
+        -include backends/prelude_cpu.h -x c -c - */
+
+#ifndef PART_A
+#define PARAMETERS const u16 *in0, const u16 *in1, f32 *out0, i64 m, i64 n, i64 k
+#define ARGUMENTS in0, in1, out0, m, n, k
+#define M m
+#define N n
+#define K k
+#define ACC f32
+#define LANE_K 2
+#define PART_A(b, i, p) ((u32)in0[(i) * k + (p)])
+#define PART_B(b, p, j) ((u32)in1[(p) * n + (j)])
+#define FLOAT_PARTS 1
+#define A_IN_WORDS 1
+#define A_AT(b, i, word) (in0 + (i) * k + (word) * LANE_K)
+#define A_ROW_PARTS k
+#define B_IN_WORDS 0
+#define STORE_C(b, i, j, sum) out0[(i) * n + (j)] = (sum)
+#define A_ALONG_K 1
+#define B_ALONG_K 0
+#define PACK_A 0
+#define PACK_B 1
+#define VECTOR 32
+#define TILE_M 6
+#define TILE_VECTORS 2
+#define BLOCK_M 192
+#define BLOCK_N 512
+#define BLOCK_K 512
+#define STRIP_N 128
+#define C_AT(b, i, j) (out0 + (i) * n + (j))
+#define C_ROW n
+#define KERNEL void matmul(PARAMETERS, i64 group_0, i64 group_1, i64 group_2)
+#endif
+
+#define WORD u32
+#define PART_BITS (32 / LANE_K)
+#define LANES_N (TILE_VECTORS * VECTOR / 4)
+typedef u32 word_anywhere __attribute__((aligned(1), may_alias));
+typedef u32 words __attribute__((vector_size(VECTOR)));
+typedef i32 signed_words __attribute__((vector_size(VECTOR)));
+typedef ACC lane_sums __attribute__((vector_size(VECTOR)));
+
+/* The depth of a panel is counted in words; of the last one there may be only a part. */
+#define WHOLE_WORDS (K / LANE_K)
+
+/* Rows are read in place where each begins with a word and ends with one. */
+#if A_IN_WORDS
+#define A_ROW (A_ROW_PARTS / LANE_K)
+#define A_STEP 1
+#define A_IN_PLACE (K % LANE_K == 0 && A_ROW_PARTS % LANE_K == 0)
+#else
+#define A_AT(b, i, word) 0
+#define A_ROW 0
+#define A_STEP 0
+#define A_IN_PLACE 0
+#endif
+
+/* ---- multiplying ---- */
+
+#define SPREAD(x) ((words){} + (x))
+#define INSTRUCTION_OF(text, x, y, sum) ({ \
+    lane_sums total = (sum); \
+    __asm__(text " %2, %1, %0" : "+v"(total) : "v"(x), "v"(y)); \
+    total; \
+})
+
+#if FLOAT_PARTS
+/* In IEEE arithmetic: what the instruction's sums are but for rounding, unless it takes what is below the smallest
+   normal number for 0, and at half its speed. */
+#define LOW(x) ((lane_sums)((x) << 16))
+#define HIGH(x) ((lane_sums)((x) & 0xffff0000u))
+#define PLAIN_PRODUCT(x, y, sum) ((sum) + LOW(SPREAD(x)) * LOW(y) + HIGH(SPREAD(x)) * HIGH(y))
+#ifdef __AVX512BF16__
+#define PRODUCT(x, y, sum) INSTRUCTION_OF("vdpbf16ps", SPREAD(x), y, sum)
+#define SURVEYS 1
+#else
+#define PRODUCT PLAIN_PRODUCT
+#endif
+#else
+#define SIGNED_PART(x, g) ((words)((signed_words)((x) << (32 - PART_BITS - PART_BITS * (g))) >> (32 - PART_BITS)))
+#define UNSIGNED_PART(x, g) ((x) << (32 - PART_BITS - PART_BITS * (g)) >> (32 - PART_BITS))
+#define PARTS_PRODUCT(X, Y, g) (X(left, g) * Y(right, g))
+#if LANE_K == 4
+#define PARTS_SUM(X, Y) PARTS_PRODUCT(X, Y, 0) + PARTS_PRODUCT(X, Y, 1) + PARTS_PRODUCT(X, Y, 2) + PARTS_PRODUCT(X, Y, 3)
+#else
+#define PARTS_SUM(X, Y) PARTS_PRODUCT(X, Y, 0) + PARTS_PRODUCT(X, Y, 1)
+#endif
+#define PLAIN_SUM(X, Y, x, y, sum) ({ \
+    const words left = (x), right = (y); \
+    (sum) + PARTS_SUM(X, Y); \
+})
+#if LANE_K == 2
+#ifdef __AVX512VNNI__
+#define PRODUCT(x, y, sum) INSTRUCTION_OF("vpdpwssd", SPREAD(x), y, sum)
+#else
+#define PRODUCT(x, y, sum) PLAIN_SUM(SIGNED_PART, SIGNED_PART, SPREAD(x), y, sum)
+#endif
+#else
+/* The instruction wants one factor unsigned. Where both are signed, 128 is added to those of A, which flips their upper
+   bit, and the sums start at -128 times the sum of a column of B. */
+#ifdef __AVX512VNNI__
+#define UNSIGNED_BY_SIGNED(x, y, sum) INSTRUCTION_OF("vpdpbusd", x, y, sum)
+#else
+#define UNSIGNED_BY_SIGNED(x, y, sum) PLAIN_SUM(UNSIGNED_PART, SIGNED_PART, x, y, sum)
+#endif
+#if SIGNED_A && SIGNED_B
+#define FLIP 0x80808080u
+#define START_ROWS 1 /* behind each panel of B: what its columns' sums start at */
+#define START(b, depth, v) (((WORK const vector_anywhere *)((b) + (depth) * LANES_N))[v])
+#endif
+#if !SIGNED_A
+#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x), y, sum)
+#elif !SIGNED_B
+#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(y, SPREAD(x), sum)
+#elif PACK_A
+#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x), y, sum)
+#else
+#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x) ^ FLIP, y, sum)
+#endif
+#endif
+#endif
+
+/* ---- packing ---- */
+
+#ifndef FLIP
+#define FLIP 0
+#endif
+#define FLIP_PACKED (PACK_A ? FLIP : 0)
+#define SHIFTED(PART, g) (PART(g) << PART_BITS * (g))
+#if LANE_K == 4
+#define JOINED(PART) (PART(0) | SHIFTED(PART, 1) | SHIFTED(PART, 2) | SHIFTED(PART, 3))
+#else
+#define JOINED(PART) (PART(0) | SHIFTED(PART, 1))
+#endif
+
+/* Word `p`, all of which is there; and of which something may be missing. */
+DEVICE u32 word_a(PARAMETERS, i64 b, i64 i, i64 p) {
+#if A_IN_WORDS
+    return *(const word_anywhere *)A_AT(b, i, p) ^ FLIP_PACKED;
+#else
+#define OF_A(g) PART_A(b, i, p * LANE_K + (g))
+    return JOINED(OF_A) ^ FLIP_PACKED;
+#endif
+}
+
+DEVICE u32 word_b(PARAMETERS, i64 b, i64 p, i64 j) {
+#if B_IN_WORDS
+    return *(const word_anywhere *)B_AT(b, p, j);
+#else
+#define OF_B(g) PART_B(b, p * LANE_K + (g), j)
+    return JOINED(OF_B);
+#endif
+}
+
+#define INSIDE(g) (p * LANE_K + (g) < K ? p * LANE_K + (g) : K - 1)
+#define KEPT(g) (-(u32)(p * LANE_K + (g) < K))
+
+DEVICE u32 last_a(PARAMETERS, i64 b, i64 i, i64 p) {
+#define LAST_OF_A(g) (PART_A(b, i, INSIDE(g)) & KEPT(g))
+    return JOINED(LAST_OF_A) ^ FLIP_PACKED;
+}
+
+DEVICE u32 last_b(PARAMETERS, i64 b, i64 p, i64 j) {
+#define LAST_OF_B(g) (PART_B(b, INSIDE(g), j) & KEPT(g))
+    return JOINED(LAST_OF_B);
+}
+
+#define WORD_A(b, i, p) word_a(ARGUMENTS, b, i, p)
+#define WORD_B(b, p, j) word_b(ARGUMENTS, b, p, j)
+#define LAST_A(b, i, p) last_a(ARGUMENTS, b, i, p)
+#define LAST_B(b, p, j) last_b(ARGUMENTS, b, p, j)
+
+#if START_ROWS
+/* The last row of panels of [depth + 1][LANES_N]: -128 times the sums along k of the rows before. */
+#define TAKE_STARTS take_starts
+static void take_starts(WORD *panels, i64 columns, i64 depth) {
+    for (; columns > 0; columns -= LANES_N, panels += (depth + 1) * LANES_N) {
+        words sums[TILE_VECTORS] = {};
+        for (i64 p = 0; p < depth; p++)
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sums[v] = UNSIGNED_BY_SIGNED(SPREAD(0x80808080u), ((const words *)(panels + p * LANES_N))[v], sums[v]);
+        for (int v = 0; v < TILE_VECTORS; v++)
+            ((words *)(panels + depth * LANES_N))[v] = -sums[v];
+    }
+}
+#else
+#define START_ROWS 0
+#define START(b, depth, v) ((vector){})
+#define TAKE_STARTS(panels, columns, depth) ((void)0)
+#endif
+
+/* ---- numbers near 0 ---- */
+
+#if SURVEYS
+/* The instruction takes factors, sums and results below the smallest normal number, 2^-126, for 0. A bfloat16 of biased
+   exponent E is a multiple of 2^(E - 134), so that products, and what rounded sums of them there are, are multiples of
+   2^(E + F - 268) with the least E and F of the two factors: 0 or at least 2^-126 where E + F >= 142. */
+#define LEAST_SUM 142
+
+/* The least magnitude among `count` words but for 0, less one, as bits; 0xffff where all are 0. */
+static u32 least_magnitude(const WORD *from, i64 count) {
+    typedef u16 half __attribute__((may_alias));
+    const half *const x = (const half *)from;
+    u16 least = 0xffff;
+    for (i64 k = 0; k < 2 * count; k++) {
+        const u16 magnitude = (x[k] & 0x7fff) - 1;
+        least = magnitude < least ? magnitude : least;
+    }
+    return least;
+}
+
+static int would_flush(u32 least_a, u32 least_b) {
+    const u32 a = (least_a + 1) >> 7, b = (least_b + 1) >> 7;
+    return a == 0 || b == 0 || a + b < LEAST_SUM;
+}
+#else
+#define SURVEYS 0
+#endif
