@@ -300,18 +300,18 @@ KERNEL {
         WORK ACC *sum = partial;
         pack_a(ARGUMENTS, b, i0 + rows_in_place, rows - rows_in_place, p0, depth, panels_a);
 #if SURVEYS
-        u32 least_a = least_magnitude(panels_a, ROUND_UP(rows - rows_in_place, TILE_M) * depth);
-        for (i64 i = 0; i < rows_in_place; i++) {
-            const u32 least = least_magnitude((const WORD *)A_AT(b, i0 + i, p0), depth);
-            least_a = LEAST(least_a, least);
-        }
+        const i64 words_a = ROUND_UP(rows - rows_in_place, TILE_M) * depth;
+        const u32 packed_least = least_magnitude(panels_a, 0, 1, words_a);
+        const u32 placed_least = least_magnitude(A_AT(b, i0, p0), A_ROW, rows_in_place, depth);
+        const u32 least_a = LEAST(packed_least, placed_least);
 #endif
         for (i64 j1 = 0, end; j1 < columns; j1 = end) {
             end = LEAST(j1 + MOST_STRIP, columns);
             const i64 packed = columns_in_place < j1 ? j1 : columns_in_place < end ? columns_in_place : end;
             pack_b(ARGUMENTS, b, j0 + packed, end - packed, p0, depth, panels_b);
 #if SURVEYS
-            const int plainly = would_flush(least_a, least_magnitude(panels_b, ROUND_UP(end - packed, TILE_N) * depth));
+            const i64 packed_words = ROUND_UP(end - packed, TILE_N) * depth;
+            const int plainly = would_flush(least_a, least_magnitude(panels_b, 0, 1, packed_words));
 #else
             const int plainly = 0;
 #endif

@@ -254,7 +254,8 @@ class MatmulCpu:
         tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
         depths, strips = up_to(DEPTHS[lane], k)[::-1], (128, 64, 256)
         space = self.space(problem, limits)
-        blocks = _blocks(problem, limits, m, n, packs)
+        looks = lane == 2 or packs[0]  # that nothing in A is too small: as good as packing it
+        blocks = _blocks(problem, limits, m, n, (int(looks), packs[1]))
         for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
                 "VECTOR": vector, "LANE_K": lane, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1],

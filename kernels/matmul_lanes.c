@@ -115,8 +115,16 @@ typedef ACC lane_sums __attribute__((vector_size(VECTOR)));
    bit, and the sums start at -128 times the sum of a column of B. */
 #ifdef __AVX512VNNI__
 #define UNSIGNED_BY_SIGNED(x, y, sum) INSTRUCTION_OF("vpdpbusd", x, y, sum)
+/* As a vector: gcc, were it not kept from seeing that all lanes are the same, would flip a scalar, and to spread what is
+   in a scalar's register takes longer than to spread what is in memory. */
+#define FLIPPED(x) ({ \
+    words bits = (words){} + FLIP; \
+    __asm__("" : "+v"(bits)); \
+    SPREAD(x) ^ bits; \
+})
 #else
 #define UNSIGNED_BY_SIGNED(x, y, sum) PLAIN_SUM(UNSIGNED_PART, SIGNED_PART, x, y, sum)
+#define FLIPPED(x) (SPREAD(x) ^ FLIP)
 #endif
 #if SIGNED_A && SIGNED_B
 #define FLIP 0x80808080u
@@ -130,7 +138,7 @@ typedef ACC lane_sums __attribute__((vector_size(VECTOR)));
 #elif PACK_A
 #define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x), y, sum)
 #else
-#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x) ^ FLIP, y, sum)
+#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(FLIPPED(x), y, sum)
 #endif
 #endif
 #endif
@@ -212,16 +220,27 @@ static void take_starts(WORD *panels, i64 columns, i64 depth) {
    2^(E + F - 268) with the least E and F of the two factors: 0 or at least 2^-126 where E + F >= 142. */
 #define LEAST_SUM 142
 
-/* The least magnitude among `count` words but for 0, less one, as bits; 0xffff where all are 0. */
-static u32 least_magnitude(const WORD *from, i64 count) {
-    typedef u16 half __attribute__((may_alias));
-    const half *const x = (const half *)from;
-    u16 least = 0xffff;
-    for (i64 k = 0; k < 2 * count; k++) {
-        const u16 magnitude = (x[k] & 0x7fff) - 1;
-        least = magnitude < least ? magnitude : least;
+/* Of `rows` of `count` words the least magnitude but for 0, less one, as bits; 0x7fff where all are 0. */
+static u32 least_magnitude(const void *from, i64 row, i64 rows, i64 count) {
+    typedef u16 halves __attribute__((vector_size(VECTOR)));
+    typedef u16 halves_anywhere __attribute__((vector_size(VECTOR), aligned(1), may_alias));
+    halves least = (halves){} - 1;
+    u16 found = 0xffff;
+    for (const word_anywhere *x = from; rows > 0; rows--, x += row) {
+        i64 k = 0;
+        for (; k + VECTOR / 4 <= count; k += VECTOR / 4) {
+            const halves bits = *(const halves_anywhere *)(x + k), magnitude = bits + bits - 2;
+            __asm__("vpminuw %1, %0, %0" : "+v"(least) : "v"(magnitude));
+        }
+        for (; k < count; k++)
+            for (int part = 0; part < 2; part++) {
+                const u16 magnitude = 2 * (x[k] >> 16 * part) - 2;
+                found = magnitude < found ? magnitude : found;
+            }
     }
-    return least;
+    for (int lane = 0; lane < VECTOR / 2; lane++)
+        found = least[lane] < found ? least[lane] : found;
+    return found >> 1;
 }
 
 static int would_flush(u32 least_a, u32 least_b) {
