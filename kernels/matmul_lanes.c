@@ -1,9 +1,9 @@
-/* Panels of narrow factors for matmul_cpu.c, which this file is put in front of: LANE_K neighbours along k lie in one
+/* Panels of narrow factors for matmul_pack.c and matmul_cpu.c, which this file is put in front of: LANE_K neighbours along k lie in one
    word of 32 bits, the first lowest, and one instruction multiplies the words of two vectors part by part and adds the
    products to the sums in their lanes. What a last word lacks is 0. Where the compiler does not know the instruction,
    the same is said in plain vectors.
 
-   A header made from the problem comes first (see matmul_lanes.py), on top of what matmul_cpu.c asks for:
+   A header made from the problem comes first (see matmul_lanes.py), on top of what matmul_pack.c asks for:
      LANE_K                          2 or 4
      PART_A(b, i, p) PART_B(b, p, j) an element's bits, in the low part of a u32
      FLOAT_PARTS                     1: bfloat16, two a word; 0: integers of 32 / LANE_K bits
@@ -11,8 +11,8 @@
      A_IN_WORDS B_IN_WORDS           1 where the factor's words lie in memory, the last one apart, at
                                      A_AT(b, i, word) and B_AT(b, word, j)
      A_ROW_PARTS                     elements from a row of A to the next, where A_IN_WORDS
-   Without it, this file and the next compile alone:
-     cat kernels/matmul_lanes.c kernels/matmul_cpu.c | cc -O3 -march=native -fopenmp-simd \
+   Without it, this file and the next ones compile alone:
+     cat kernels/matmul_lanes.c kernels/matmul_pack.c kernels/matmul_cpu.c | cc -O3 -march=native -fopenmp-simd \
         -include backends/prelude_cpu.h -x c -c - */
 
 #ifndef PART_A

@@ -259,8 +259,11 @@ def test_reshaped_result(device: Device) -> None:
     check(reshape(op("mul", product(12, 10, 31), const(0.5)), (4, 30)), device=device)
 
 
-@pytest.mark.parametrize("name", ["matmul_cpu.c", "matmul_dot.c"])
-def test_templates_compile_alone(name: str, cpu: Any) -> None:
+ALONE = (("matmul_pack.c", "matmul_cpu.c"), ("matmul_lanes.c", "matmul_pack.c", "matmul_cpu.c"), ("matmul_dot.c",))
+
+
+@pytest.mark.parametrize("names", ALONE)
+def test_templates_compile_alone(names: tuple[str, ...], cpu: Any) -> None:
     if cpu.compiler is None:
         pytest.skip(cpu.no_compiler)
-    cpu.compiler.compile(prelude("cpu") + template(name))
+    cpu.compiler.compile(prelude("cpu") + "".join(map(template, names)))
