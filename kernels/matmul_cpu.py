@@ -268,7 +268,7 @@ class MatmulCpu:
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         swap, lanes = bool(config["SWAP"]), int(config["LANE_K"]) > 1
-        text = lane_header(problem, swap) + template("matmul_lanes.c") if lanes else ""
+        text = lane_header(problem, swap) + "".join(map(template, ("lanes.c", "matmul_lanes.c"))) if lanes else ""
         return source(self.name, problem, config, template("turn.c") + text + template("matmul_pack.c"))
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:

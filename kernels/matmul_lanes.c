@@ -1,19 +1,14 @@
-/* Panels of narrow factors for matmul_pack.c and matmul_cpu.c, which this file is put in front of: LANE_K neighbours along k lie in one
-   word of 32 bits, the first lowest, and one instruction multiplies the words of two vectors part by part and adds the
-   products to the sums in their lanes. What a last word lacks is 0. Where the compiler does not know the instruction,
-   the same is said in plain vectors.
+/* Panels of narrow factors for matmul_pack.c and matmul_cpu.c, which this file is put in front of: LANE_K neighbours
+   along k lie in one word, the first lowest, which lanes.c, in front, multiplies. What a last word lacks is 0.
 
-   A header made from the problem comes first (see matmul_lanes.py), on top of what matmul_pack.c asks for:
-     LANE_K                          2 or 4
+   A header made from the problem comes first (see matmul_lanes.py), on top of what those ask for:
      PART_A(b, i, p) PART_B(b, p, j) an element's bits, in the low part of a u32
-     FLOAT_PARTS                     1: bfloat16, two a word; 0: integers of 32 / LANE_K bits
-     SIGNED_A SIGNED_B               of integers: 1 where they are signed
      A_IN_WORDS B_IN_WORDS           1 where the factor's words lie in memory, the last one apart, at
                                      A_AT(b, i, word) and B_AT(b, word, j)
      A_ROW_PARTS                     elements from a row of A to the next, where A_IN_WORDS
-   Without it, this file and the next ones compile alone:
-     cat kernels/matmul_lanes.c kernels/matmul_pack.c kernels/matmul_cpu.c | cc -O3 -march=native -fopenmp-simd \
-        -include backends/prelude_cpu.h -x c -c - */
+   Without it, these files compile alone:
+     cat kernels/lanes.c kernels/matmul_lanes.c kernels/matmul_pack.c kernels/matmul_cpu.c | cc -O3 -march=native \
+        -fopenmp-simd -include backends/prelude_cpu.h -x c -c - */
 
 #ifndef PART_A
 #define PARAMETERS const u16 *in0, const u16 *in1, f32 *out0, i64 m, i64 n, i64 k
@@ -21,11 +16,8 @@
 #define M m
 #define N n
 #define K k
-#define ACC f32
-#define LANE_K 2
 #define PART_A(b, i, p) ((u32)in0[(i) * k + (p)])
 #define PART_B(b, p, j) ((u32)in1[(p) * n + (j)])
-#define FLOAT_PARTS 1
 #define A_IN_WORDS 1
 #define A_AT(b, i, word) (in0 + (i) * k + (word) * LANE_K)
 #define A_ROW_PARTS k
@@ -33,9 +25,7 @@
 #define STORE_C(b, i, j, sum) out0[(i) * n + (j)] = (sum)
 #define A_ALONG_K 1
 #define B_ALONG_K 0
-#define PACK_A 0
 #define PACK_B 1
-#define VECTOR 32
 #define TILE_M 6
 #define TILE_VECTORS 2
 #define BLOCK_M 192
@@ -47,13 +37,8 @@
 #define KERNEL void matmul(PARAMETERS, i64 group_0, i64 group_1, i64 group_2)
 #endif
 
-#define WORD u32
-#define PART_BITS (32 / LANE_K)
 #define LANES_N (TILE_VECTORS * VECTOR / 4)
 typedef u32 word_anywhere __attribute__((aligned(1), may_alias));
-typedef u32 words __attribute__((vector_size(VECTOR)));
-typedef i32 signed_words __attribute__((vector_size(VECTOR)));
-typedef ACC lane_sums __attribute__((vector_size(VECTOR)));
 
 /* The depth of a panel is counted in words; of the last one there may be only a part. */
 #define WHOLE_WORDS (K / LANE_K)
@@ -70,84 +55,6 @@ typedef ACC lane_sums __attribute__((vector_size(VECTOR)));
 #define A_IN_PLACE 0
 #endif
 
-/* ---- multiplying ---- */
-
-#define SPREAD(x) ((words){} + (x))
-#define INSTRUCTION_OF(text, x, y, sum) ({ \
-    lane_sums total = (sum); \
-    __asm__(text " %2, %1, %0" : "+v"(total) : "v"(x), "v"(y)); \
-    total; \
-})
-
-#if FLOAT_PARTS
-/* In IEEE arithmetic: what the instruction's sums are but for rounding, unless it takes what is below the smallest
-   normal number for 0, and at half its speed. */
-#define LOW(x) ((lane_sums)((x) << 16))
-#define HIGH(x) ((lane_sums)((x) & 0xffff0000u))
-#define PLAIN_PRODUCT(x, y, sum) ((sum) + LOW(SPREAD(x)) * LOW(y) + HIGH(SPREAD(x)) * HIGH(y))
-#ifdef __AVX512BF16__
-#define PRODUCT(x, y, sum) INSTRUCTION_OF("vdpbf16ps", SPREAD(x), y, sum)
-#define SURVEYS 1
-#else
-#define PRODUCT PLAIN_PRODUCT
-#endif
-#else
-#define SIGNED_PART(x, g) ((words)((signed_words)((x) << (32 - PART_BITS - PART_BITS * (g))) >> (32 - PART_BITS)))
-#define UNSIGNED_PART(x, g) ((x) << (32 - PART_BITS - PART_BITS * (g)) >> (32 - PART_BITS))
-#define PARTS_PRODUCT(X, Y, g) (X(left, g) * Y(right, g))
-#if LANE_K == 4
-#define PARTS_SUM(X, Y) PARTS_PRODUCT(X, Y, 0) + PARTS_PRODUCT(X, Y, 1) + PARTS_PRODUCT(X, Y, 2) + PARTS_PRODUCT(X, Y, 3)
-#else
-#define PARTS_SUM(X, Y) PARTS_PRODUCT(X, Y, 0) + PARTS_PRODUCT(X, Y, 1)
-#endif
-#define PLAIN_SUM(X, Y, x, y, sum) ({ \
-    const words left = (x), right = (y); \
-    (sum) + PARTS_SUM(X, Y); \
-})
-#if LANE_K == 2
-#ifdef __AVX512VNNI__
-#define PRODUCT(x, y, sum) INSTRUCTION_OF("vpdpwssd", SPREAD(x), y, sum)
-#else
-#define PRODUCT(x, y, sum) PLAIN_SUM(SIGNED_PART, SIGNED_PART, SPREAD(x), y, sum)
-#endif
-#else
-/* The instruction wants one factor unsigned. Where both are signed, 128 is added to those of A, which flips their upper
-   bit, and the sums start at -128 times the sum of a column of B. */
-#ifdef __AVX512VNNI__
-#define UNSIGNED_BY_SIGNED(x, y, sum) INSTRUCTION_OF("vpdpbusd", x, y, sum)
-/* As a vector: gcc, were it not kept from seeing that all lanes are the same, would flip a scalar, and to spread what is
-   in a scalar's register takes longer than to spread what is in memory. */
-#define FLIPPED(x) ({ \
-    words bits = (words){} + FLIP; \
-    __asm__("" : "+v"(bits)); \
-    SPREAD(x) ^ bits; \
-})
-#else
-#define UNSIGNED_BY_SIGNED(x, y, sum) PLAIN_SUM(UNSIGNED_PART, SIGNED_PART, x, y, sum)
-#define FLIPPED(x) (SPREAD(x) ^ FLIP)
-#endif
-#if SIGNED_A && SIGNED_B
-#define FLIP 0x80808080u
-#define START_ROWS 1 /* behind each panel of B: what its columns' sums start at */
-#define START(b, depth, v) (((WORK const vector_anywhere *)((b) + (depth) * LANES_N))[v])
-#endif
-#if !SIGNED_A
-#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x), y, sum)
-#elif !SIGNED_B
-#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(y, SPREAD(x), sum)
-#elif PACK_A
-#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(SPREAD(x), y, sum)
-#else
-#define PRODUCT(x, y, sum) UNSIGNED_BY_SIGNED(FLIPPED(x), y, sum)
-#endif
-#endif
-#endif
-
-/* ---- packing ---- */
-
-#ifndef FLIP
-#define FLIP 0
-#endif
 #define FLIP_PACKED (PACK_A ? FLIP : 0)
 #define SHIFTED(PART, g) (PART(g) << PART_BITS * (g))
 #if LANE_K == 4
@@ -193,8 +100,10 @@ DEVICE u32 last_b(PARAMETERS, i64 b, i64 p, i64 j) {
 #define LAST_A(b, i, p) last_a(ARGUMENTS, b, i, p)
 #define LAST_B(b, p, j) last_b(ARGUMENTS, b, p, j)
 
-#if START_ROWS
+#if FLIP
 /* The last row of panels of [depth + 1][LANES_N]: -128 times the sums along k of the rows before. */
+#define START_ROWS 1
+#define START(b, depth, v) (((const vector_anywhere *)((b) + (depth) * LANES_N))[v])
 #define TAKE_STARTS take_starts
 static void take_starts(WORD *panels, i64 columns, i64 depth) {
     for (; columns > 0; columns -= LANES_N, panels += (depth + 1) * LANES_N) {
@@ -211,8 +120,6 @@ static void take_starts(WORD *panels, i64 columns, i64 depth) {
 #define START(b, depth, v) ((vector){})
 #define TAKE_STARTS(panels, columns, depth) ((void)0)
 #endif
-
-/* ---- numbers near 0 ---- */
 
 #if SURVEYS
 /* The instruction takes factors, sums and results below the smallest normal number, 2^-126, for 0. A bfloat16 of biased
@@ -247,6 +154,4 @@ static int would_flush(u32 least_a, u32 least_b) {
     const u32 a = (least_a + 1) >> 7, b = (least_b + 1) >> 7;
     return a == 0 || b == 0 || a + b < LEAST_SUM;
 }
-#else
-#define SURVEYS 0
 #endif

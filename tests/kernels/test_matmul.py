@@ -259,10 +259,10 @@ def test_reshaped_result(device: Device) -> None:
     check(reshape(op("mul", product(12, 10, 31), const(0.5)), (4, 30)), device=device)
 
 
-ALONE = (("matmul_pack.c", "matmul_cpu.c"), ("matmul_lanes.c", "matmul_pack.c", "matmul_cpu.c"), ("matmul_dot.c",))
+PANELS = ("matmul_pack.c", "matmul_cpu.c")
 
 
-@pytest.mark.parametrize("names", ALONE)
+@pytest.mark.parametrize("names", [PANELS, ("lanes.c", "matmul_lanes.c", *PANELS), ("matmul_dot.c",)])
 def test_templates_compile_alone(names: tuple[str, ...], cpu: Any) -> None:
     if cpu.compiler is None:
         pytest.skip(cpu.no_compiler)
