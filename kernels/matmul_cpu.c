@@ -161,6 +161,9 @@ KERNEL {
     SHARED(WORD, panels_b, MOST_STRIP * BLOCK_WORDS) __attribute__((aligned(64)));
     SHARED(WORD, panels_a, MOST_M * BLOCK_WORDS) __attribute__((aligned(64)));
 #endif
+#if SURVEYS
+    int tiny = 0; /* whether sums may be so small that an instruction would take them for 0 */
+#endif
     for (i64 p0 = 0; p0 == 0 || p0 < WORDS; p0 += BLOCK_WORDS) {
         const i64 depth = LEAST(BLOCK_WORDS, WORDS - p0);
         const int first = p0 == 0, last = p0 + depth == WORDS;
@@ -179,6 +182,7 @@ KERNEL {
 #if SURVEYS
             const i64 packed_words = ROUND_UP(end - packed, TILE_N) * depth;
             const int plainly = would_flush(least_a, least_magnitude(panels_b, 0, 1, packed_words));
+            tiny |= plainly;
 #else
             const int plainly = 0;
 #endif
@@ -206,6 +210,11 @@ KERNEL {
                     }
 #else
                     MULTIPLY_TILE(plainly, wide, depth, x, x_row, x_step, y, y_step, first, sum, TILE_N);
+#ifdef STORES_ROUNDED
+                    if (last && !tiny && wide == TILE_N)
+                        store_rounded(ARGUMENTS, b, i0 + i, here, j0 + j, sum);
+                    else
+#endif
                     if (last)
                         store(ARGUMENTS, b, i0 + i, here, j0 + j, wide, sum);
                     if (K > BLOCK_K) /* else one tile's sums are enough */

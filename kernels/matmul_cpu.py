@@ -252,10 +252,10 @@ class MatmulCpu:
             a_in_place, b_in_place = _in_rows(problem, first), False
         packs = (int(not a_in_place), int(not b_in_place)) if limits.threads_per_group == 1 else (1, 1)
         tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
-        depths, strips = up_to(DEPTHS[lane], k)[::-1], (128, 64, 256)
+        depths, strips = up_to(DEPTHS[lane], k)[::-1], (64, 128, 256) if lane == 4 else (128, 64, 256)
         space = self.space(problem, limits)
-        looks = lane == 2 or packs[0]  # that nothing in A is too small: as good as packing it
-        blocks = _blocks(problem, limits, m, n, (int(looks), packs[1]))
+        again = packs if lane == 1 else (1, 1)  # so fast that reading A once more counts like packing it
+        blocks = _blocks(problem, limits, m, n, again)
         for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
                 "VECTOR": vector, "LANE_K": lane, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1],

@@ -6,6 +6,7 @@
      A_IN_WORDS B_IN_WORDS           1 where the factor's words lie in memory, the last one apart, at
                                      A_AT(b, i, word) and B_AT(b, word, j)
      A_ROW_PARTS                     elements from a row of A to the next, where A_IN_WORDS
+     ROUNDED_AT(b, i, j)             only where the sums, rounded to bfloat16, are the result: a row's lie side by side
    Without it, these files compile alone:
      cat kernels/lanes.c kernels/matmul_lanes.c kernels/matmul_pack.c kernels/matmul_cpu.c | cc -O3 -march=native \
         -fopenmp-simd -include backends/prelude_cpu.h -x c -c - */
@@ -154,4 +155,21 @@ static int would_flush(u32 least_a, u32 least_b) {
     const u32 a = (least_a + 1) >> 7, b = (least_b + 1) >> 7;
     return a == 0 || b == 0 || a + b < LEAST_SUM;
 }
+
+#ifdef ROUNDED_AT
+/* What `store` does with a whole tile that is 0 or at least 2^-126, which this instruction would take for 0 as well. */
+#define STORES_ROUNDED 1
+static void store_rounded(PARAMETERS, i64 b, i64 i0, i64 rows, i64 j0, const f32 *sum) {
+    typedef u16 rounded __attribute__((vector_size(VECTOR / 2)));
+    typedef u16 rounded_anywhere __attribute__((vector_size(VECTOR / 2), aligned(2), may_alias));
+    for (i64 r = 0; r < rows; r++, sum += LANES_N) {
+        rounded_anywhere *const to = (rounded_anywhere *)ROUNDED_AT(b, i0 + r, j0);
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            rounded bits;
+            __asm__("vcvtneps2bf16 %1, %0" : "=v"(bits) : "v"(((const lane_sums *)sum)[v]));
+            to[v] = bits;
+        }
+    }
+}
+#endif
 #endif

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.emit import address
-from tilewright.kernels.matmul_header import BATCH, COLUMN, DEPTH, Factor, dot_of, oriented, stride_name, sum_type
+from tilewright.kernels.matmul_header import BATCH, COLUMN, DEPTH, ROW, Factor, dot_of, oriented, stride_name, sum_type
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 
@@ -109,6 +109,12 @@ def lane_header(problem: Problem, swap: bool) -> str:
     lines = [f"#define FLOAT_PARTS {int(parts is BRAINS)}"]
     for letter, factor in (("A", first), ("B", second)):
         lines += _parts_of_factor(problem, parts, letter, factor)
+    row, column = (COLUMN, ROW) if swap else (ROW, COLUMN)
+    output, root = problem.outputs[0], problem.body[0]
+    plain = root.op == "dot" or (root.op == "cast" and root.src[0].op == "dot")
+    if plain and output.dtype == "bfloat16" and output.strides[column] == 1:
+        place = address("out0", output, {BATCH: "(b)", row: "(i)", column: "(j)"})
+        lines.append(f"#define ROUNDED_AT(b, i, j) (out0 + ({place}))")
     return "\n".join(lines) + "\n"
 
 

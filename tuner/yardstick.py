@@ -67,7 +67,7 @@ def least_seconds(problem: Problem, roof: dict[str, float]) -> float:
 
 
 def multiplied(problem: Problem) -> str:
-    """The dtype of the multiply-adds that bound it: of what shares lanes where the device does so, else the result's."""
+    """The dtype of the multiply-adds that bound it: of what shares lanes where the device does so, or of the result."""
     parts = parts_of(problem) if problem.kind == "matmul" else None
     return parts.dtype if parts else DTYPES[problem.outputs[0].dtype].compute
 
