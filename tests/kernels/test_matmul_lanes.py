@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, transpose, view
-from tests.kernels.judge import check_steps
+from tests.kernels.judge import check_steps, run_problem
 from tilewright.backends.cpu import CpuDevice, c_text
 from tilewright.backends.dtypes import numpy_dtype
 from tilewright.backends.protocol import Source
@@ -205,6 +205,25 @@ def test_subnormal_numbers_are_not_0(name: str, pack_a: int, cpus: CpuDevice) ->
         x, y = (leaf(array, "bfloat16") for array in arrays)
         check(op("mul", product(x, y, "float32"), const(factor)), cpus, 2, PACK_A=pack_a)
         check(op("mul", product(transpose(y), transpose(x), "float32"), const(factor)), cpus, 2, PACK_A=1)
+
+
+@pytest.mark.parametrize("k,at", [(50, 20), (1500, 20), (1500, 1300)])
+def test_subnormal_results_are_stored_as_such(k: int, at: int, cpus: CpuDevice) -> None:
+    """Of one block along k, of the first of two, and of the second."""
+    a, b = np.zeros((20, k), numpy_dtype("bfloat16")), np.zeros((k, 70), numpy_dtype("bfloat16"))
+    a[:, at], b[at] = 1.5 * 2.0**-70, 2.0**-60
+    step = of(matmul(leaf(a, "bfloat16"), leaf(b, "bfloat16")), cpus)
+    config = KERNEL.default(step.problem, cpus.limits)
+    (found,) = run_problem(step.problem, [a.reshape(-1), b.reshape(-1)], [None], cpus, KERNEL, config)
+    assert (found.astype(float) == 1.5 * 2.0**-130).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5), (3, 0, 5), (3, 5, 0)])
+def test_nothing_to_sum_or_to_store(shape: tuple[int, int, int], cpus: CpuDevice) -> None:
+    m, n, k = shape
+    for name in COMMON:
+        left, right, summed, _ = PAIRS[name]
+        check_steps(fused(product(numbers(left, m, k), numbers(right, k, n), summed), limits=cpus.limits), cpus)
 
 
 def test_what_shares_lanes(cpus: CpuDevice) -> None:
