@@ -267,9 +267,10 @@ class MatmulCpu:
         return next(iter(space))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        swap, lanes = bool(config["SWAP"]), int(config["LANE_K"]) > 1
-        text = lane_header(problem, swap) + "".join(map(template, ("lanes.c", "matmul_lanes.c"))) if lanes else ""
-        return source(self.name, problem, config, template("turn.c") + text + template("matmul_pack.c"))
+        shared = int(config["LANE_K"]) > 1
+        text = lane_header(problem, bool(config["SWAP"])) if shared else ""
+        files = ("lanes.c", "matmul_lanes.c") if shared else ("halves.c",)
+        return source(self.name, problem, config, text + "".join(map(template, ("turn.c", *files, "matmul_pack.c"))))
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         _, _, m, n = oriented(problem, bool(config["SWAP"]))

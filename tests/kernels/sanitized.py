@@ -52,7 +52,8 @@ def graphs() -> list[list[Node]]:
     products = [matmul(floats(SIZE, 29), floats(29, 41)), matmul(transpose(floats(29, SIZE)), floats(29, 5))]
     products += [matmul(floats(3, 1, 29), floats(3, 29, 11)), matmul(floats(SIZE, 300), transpose(floats(33, 300)))]
     products += [matmul(floats(41, 530), floats(530, 70)), matmul(floats(50, 60), floats(60, 10))]
-    for left, right, summed in (("bfloat16",) * 3, ("int8", "int8", "int32"), ("int16", "uint8", "int32")):
+    narrow = (("bfloat16",) * 3, ("float16",) * 3, ("int8", "int8", "int32"), ("int16", "uint8", "int32"))
+    for left, right, summed in narrow:
         for k in (29, 64):  # words in part, and read in place
             products += [product(numbers(left, SIZE, k), numbers(right, k, 41), summed)]
             turned = transpose(numbers(left, k, SIZE)), transpose(numbers(right, 41, k))

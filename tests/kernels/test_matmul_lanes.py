@@ -32,7 +32,7 @@ class Plain(CpuDevice):
     """The cpu as if its compiler knew none of the instructions."""
 
     def build(self, source: Source) -> bytes:
-        hidden = "".join(f"#undef {name}\n" for name in ("__AVX512BF16__", "__AVX512VNNI__"))
+        hidden = "".join(f"#undef {name}\n" for name in ("__AVX512BF16__", "__AVX512VNNI__", "__F16C__"))
         return self.compiler.compile(hidden + c_text(source))  # type: ignore[union-attr]
 
 
@@ -224,6 +224,16 @@ def test_nothing_to_sum_or_to_store(shape: tuple[int, int, int], cpus: CpuDevice
     for name in COMMON:
         left, right, summed, _ = PAIRS[name]
         check_steps(fused(product(numbers(left, m, k), numbers(right, k, n), summed), limits=cpus.limits), cpus)
+
+
+@pytest.mark.parametrize("shape", [SIZES[2], SIZES[5], SIZES[7]])
+def test_halves(shape: tuple[int, int, int], cpus: CpuDevice) -> None:
+    """They share none, but have a conversion of their own."""
+    m, n, k = shape
+    for left in (numbers("float16", m, k), transpose(numbers("float16", k, m))):
+        for right in (numbers("float16", k, n), transpose(numbers("float16", n, k))):
+            check(matmul(left, right), cpus, 1, PACK_A=1, PACK_B=1)
+            check(op("mul", product(left, right, "float32"), const(0.5)), cpus, 1, PACK_A=1, PACK_B=1)
 
 
 def test_what_shares_lanes(cpus: CpuDevice) -> None:
