@@ -52,7 +52,9 @@ def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
     return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
-def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, int]) -> list[tuple[int, int]]:
+def _blocks(
+    problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, int], lane: int
+) -> list[tuple[int, int]]:
     """Block sizes for `default`, the least packing first, those that keep every thread equally busy before others.
 
     Among equals several groups a thread, which evens out what one is kept from. `packs`: whether A and B are packed.
@@ -65,7 +67,7 @@ def _blocks(problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, 
         packing = rows * n * packs[1] + columns * m * packs[0]
         return uneven, packing, groups if groups > 4 * units or not worth else -groups, max(pair)
 
-    worth = problem.operations > 2 * PER_WORK * SMALL_WORK
+    worth = problem.operations > 2 * PER_WORK * lane * SMALL_WORK
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
 
 
@@ -114,7 +116,7 @@ def source(
     text = header(problem, bool(config["SWAP"])) + more + template(f"{kernel}.c")
     fixed = {**config, **(extra or {})}
     defines: tuple[tuple[str, int | str], ...] = tuple((n, int(value)) for n, value in fixed.items() if n != "SWAP")
-    defines = (*defines, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
+    defines = (*defines, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK * int(config.get('LANE_K', 1))})"))
     return Source(
         entry_name(kernel, problem), parameters(problem, C), text, defines, (1, 1, 1), filename="matmul_header.h"
     )
@@ -255,7 +257,7 @@ class MatmulCpu:
         depths, strips = up_to(DEPTHS[lane], k)[::-1], (64, 128, 256) if lane == 4 else (128, 64, 256)
         space = self.space(problem, limits)
         again = packs if lane == 1 else (1, 1)  # so fast that reading A once more counts like packing it
-        blocks = _blocks(problem, limits, m, n, again)
+        blocks = _blocks(problem, limits, m, n, again, lane)
         for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
                 "VECTOR": vector, "LANE_K": lane, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1],
