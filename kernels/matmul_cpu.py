@@ -256,8 +256,7 @@ class MatmulCpu:
         tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
         depths, strips = up_to(DEPTHS[lane], k)[::-1], (64, 128, 256) if lane == 4 else (128, 64, 256)
         space = self.space(problem, limits)
-        again = packs if lane == 1 else (1, 1)  # so fast that reading A once more counts like packing it
-        blocks = _blocks(problem, limits, m, n, again, lane)
+        blocks = _blocks(problem, limits, m, n, packs, lane)
         for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
                 "VECTOR": vector, "LANE_K": lane, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1],
