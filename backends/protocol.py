@@ -64,7 +64,7 @@ class Limits:
     memory_nbytes: int
     allocation_nbytes: int  # largest single buffer
     dtypes: frozenset[str]
-    matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
+    matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", "avx512_bf16", ...
     compiles: bool = True  # False: `build` refuses all text, and what is computed is computed on `Arrays`
     buffers: int = 0  # as many as one kernel may take
     iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word

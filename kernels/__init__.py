@@ -8,7 +8,8 @@ from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
 from tilewright.kernels.conv_planes import ConvPlanes
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
-from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
+from tilewright.kernels.matmul_cpu import MatmulCpu
+from tilewright.kernels.matmul_dot import MatmulDot
 from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.matmul_tile import MatmulTile
 from tilewright.kernels.problem import Kernel, Operand, Problem

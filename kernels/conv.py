@@ -184,7 +184,7 @@ class ConvCpu(_Conv):
     of taps is read in place."""
 
     name = "conv_cpu"
-    product = MatmulCpu()
+    product = MatmulCpu(lanes=False)
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         return self.source(problem, config, ("turn.c", "conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))

@@ -115,7 +115,7 @@ static ACC *multiply_row(PARAMETERS, share of, area at, const i64 *taps, i64 i, 
 #if PACK_B
         const i64 wide = LEAST(TILE_N, end - j);
         next = j + TILE_N;
-        MULTIPLY_TILE(wide, depth, x, x_row, x_step, from + (j - j1) * depth, TILE_N, of.first, sum, TILE_N);
+        MULTIPLY_TILE(0, wide, depth, x, x_row, x_step, from + (j - j1) * depth, TILE_N, of.first, sum, TILE_N);
         if (of.last)
             store(ARGUMENTS, of.g, of.i0 + i, here, of.j0 + j, wide, sum);
 #else

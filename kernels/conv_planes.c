@@ -4,7 +4,8 @@
    neighbouring pixels are neighbours for every tap and nothing is outside, so that panels of patches are packed in whole
    vectors without a question, and what is read is loaded, converted or turned around (NHWC) once for all taps. Panels,
    and weights, which are read in place where their taps lie in order, then go through the register tiles of
-   matmul_cpu.c, which stands in front of this file; conv_blocks.c behind it is the loop around all that.
+   matmul_cpu.c, which stands in front of this file, behind matmul_pack.c's macros; conv_blocks.c behind it is the loop
+   around all that.
 
    A header made from the problem comes first, whose names conv_pack.c tells, and besides
      PERIOD_H PERIOD_W    how many residues of tap * DILATION modulo STRIDE there are
@@ -165,7 +166,8 @@ static void pack_patches(PARAMETERS, i64 j, i64 count, i64 channels, area at, co
 static void pack_weights(PARAMETERS, i64 g, i64 first, i64 here, i64 from_c, i64 channels, ACC *to) {
 #ifdef TAP_AT
 #define TAP(r, p) TAP_AT(g, first + (r), from_c, p)
-    PACK_ALONG_K(TAP, here, TILE_M, channels * TAPS, to)
+#define FILL_TAPS(r, p, count, to) FILL_ALONG(TAP, r, p, count, to)
+    PACK_ALONG_K(FILL_TAPS, TAP, here, TILE_M, channels * TAPS, channels * TAPS, to)
 #else
     for (i64 c = from_c; c < from_c + channels; c++)
         for (i64 kh = 0; kh < KH; kh++)

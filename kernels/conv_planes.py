@@ -236,7 +236,7 @@ class ConvPlanes:
         return next(iter(space))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        files = ("turn.c", "matmul_cpu.c", "conv_planes.c", "conv_blocks.c")
+        files = ("turn.c", "matmul_pack.c", "matmul_cpu.c", "conv_planes.c", "conv_blocks.c")
         text = header(problem, False) + _more(problem) + "".join(map(template, files))
         fixed = tuple((name, int(value)) for name, value in config.items())
         defines: tuple[tuple[str, int | str], ...] = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
@@ -258,7 +258,7 @@ def _more(problem: Problem) -> str:
     shape, node = _Shape(problem), conv_of(problem)
     at, window = shape.at, shape.window
     lines = [
-        "#define PACKS_ITSELF\n#define DRIVES_ITSELF",
+        "#define PACKS_ITSELF\n#define DRIVES_ITSELF\n#define LANE_K 1",
         f"#define PERIOD_H {window.stride_h // gcd(window.stride_h, window.dilation_h)}",
         f"#define PERIOD_W {window.stride_w // gcd(window.stride_w, window.dilation_w)}",
         f"#define PIXELS_FLAT {int(shape.pixels_flat)}",
