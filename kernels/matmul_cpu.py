@@ -274,8 +274,8 @@ class MatmulCpu:
         return next(iter(space))
 
     def leads(self, problem: Problem, limits: Limits) -> bool:
-        """On AVX-512 the default was ahead of OpenBLAS 0.3.31 in 60 of 65 shapes on a Zen 4, 1.25x in the geometric
-        mean (benchmarks/results/2026-11-28-cpu-own.md); not where one factor is a vector, which it reads in short runs.
+        """On AVX-512 the default is ahead of OpenBLAS 0.3.31, as measured on a Zen 4 (benchmarks/results has both side
+        by side); not where one factor is a vector, which it reads in short runs.
         """
         return limits.threads_per_group == 1 and limits.vector_nbytes >= 64 and min(problem.space[1:3]) > 1
 
