@@ -255,6 +255,7 @@ def _limits() -> Limits:
         memory_nbytes=memory,
         allocation_nbytes=memory,
         dtypes=frozenset(DTYPES),
+        matrix_units=host.matrix_units(),
     )
 
 

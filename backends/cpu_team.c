@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <time.h>
 #ifdef __linux__
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -56,8 +55,9 @@ static inline void pause_briefly(void) {
 
 #ifdef __linux__
 static unsigned *epoch_word(void) { return (unsigned *)&team.gate + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__); }
-static void sleep_while(unsigned seen) { syscall(SYS_futex, epoch_word(), FUTEX_WAIT_PRIVATE, seen, 0, 0, 0); }
-static void wake(int most) { syscall(SYS_futex, epoch_word(), FUTEX_WAKE_PRIVATE, most, 0, 0, 0); }
+enum { WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 }; /* of linux/futex.h, which not every compiler comes with */
+static void sleep_while(unsigned seen) { syscall(SYS_futex, epoch_word(), WAIT_PRIVATE, seen, 0, 0, 0); }
+static void wake(int most) { syscall(SYS_futex, epoch_word(), WAKE_PRIVATE, most, 0, 0, 0); }
 #else
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 ISA_FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16",
-             "avx512_fp16", "amx_tile", "neon", "asimd", "asimdhp", "fphp", "bf16", "sve", "sve2")  # fmt: skip
+             "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_tile", "neon", "asimd", "asimdhp", "fphp", "asimddp",
+             "i8mm", "bf16", "sve", "sve2")  # fmt: skip
 
 
 def _text(path: str) -> str:
@@ -55,6 +56,13 @@ def vector_nbytes() -> int:
 
 def vector_registers() -> int:
     return 32 if "avx512f" in isa() or "asimd" in isa() else 16
+
+
+def matrix_units() -> frozenset[str]:
+    """Instruction sets that multiply neighbours in a lane and sum them there, as kernels use them: on whole vectors of
+    any width, which AVX512VL brings.
+    """
+    return frozenset(isa()) & {"avx512_bf16", "avx512_vnni"} if "avx512vl" in isa() else frozenset()
 
 
 def threads() -> int:

@@ -40,15 +40,13 @@ class Pool:
     def take(self, nbytes: int) -> Block:
         """A block of at least `nbytes`, used before or new. Raises what `make` raises."""
         size = size_class(nbytes)
-        idle = self.free.get(size)
-        if idle:
-            try:
-                block = idle.pop()
-            except IndexError:  # another thread took the last one
-                pass
-            else:
-                self.idle_nbytes -= size
-                return block
+        try:
+            block = self.free[size].pop()
+        except (KeyError, IndexError):  # none so far, or all are on loan
+            pass
+        else:
+            self.idle_nbytes -= size
+            return block
         block = Block(self, size, *self.make(size))
         self.owned_nbytes += size
         return block
@@ -59,7 +57,10 @@ class Pool:
             self.owned_nbytes -= block.nbytes
             return
         self.idle_nbytes += block.nbytes
-        self.free.setdefault(block.nbytes, []).append(block)
+        try:
+            self.free[block.nbytes].append(block)
+        except KeyError:
+            self.free.setdefault(block.nbytes, []).append(block)
 
     def trim(self) -> None:
         """Hand everything that is idle back to the system."""

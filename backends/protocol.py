@@ -64,7 +64,7 @@ class Limits:
     memory_nbytes: int
     allocation_nbytes: int  # largest single buffer
     dtypes: frozenset[str]
-    matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", ...
+    matrix_units: frozenset[str] = frozenset()  # "wgmma", "mma", "avx512_bf16", ...
     compiles: bool = True  # False: `build` refuses all text, and what is computed is computed on `Arrays`
     buffers: int = 0  # as many as one kernel may take
     iterations: int = 0  # of all its loops together, after which the device ends a thread's loops without a word
@@ -157,7 +157,11 @@ class Buffer:
     __slots__ = ("__weakref__", "_block", "device", "handle", "host", "nbytes")
 
     def __init__(self, device: Device, nbytes: int, handle: Any, host: Any = None, block: Any = None) -> None:
-        self.device, self.nbytes, self.handle, self.host, self._block = device, nbytes, handle, host, block
+        self.device = device  # one by one: a tuple of five would be made first, and this runs for every result
+        self.nbytes = nbytes
+        self.handle = handle
+        self.host = host
+        self._block = block
 
     @property
     def address(self) -> int:

@@ -11,20 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.convolutions import convolutions
 from benchmarks.products import ONCE_SUMMED, products
 from benchmarks.workloads import EPSILON, SIZES, Array, Shapes, Workload, gelu
 
 HEAD = 64  # numbers of one attention head
-# ResNet-50's convolutions (He et al., arXiv 1512.03385, stride in the 3x3 as in torchvision), each shape once:
-# input channels, output channels, taps, stride, height and width of the input
-RESNET = (
-    (3, 64, 7, 2, 224), (64, 64, 1, 1, 56), (64, 64, 3, 1, 56), (64, 256, 1, 1, 56), (256, 64, 1, 1, 56),
-    (256, 128, 1, 1, 56), (128, 128, 3, 2, 56), (256, 512, 1, 2, 56), (128, 512, 1, 1, 28), (512, 128, 1, 1, 28),
-    (128, 128, 3, 1, 28), (512, 256, 1, 1, 28), (256, 256, 3, 2, 28), (512, 1024, 1, 2, 28), (256, 1024, 1, 1, 14),
-    (1024, 256, 1, 1, 14), (256, 256, 3, 1, 14), (1024, 512, 1, 1, 14), (512, 512, 3, 2, 14), (1024, 2048, 1, 2, 14),
-    (512, 2048, 1, 1, 7), (2048, 512, 1, 1, 7), (512, 512, 3, 1, 7),
-)  # fmt: skip
-QUICK = (RESNET[0], RESNET[2], RESNET[13], RESNET[22])
 
 
 def weights(rng: np.random.Generator, shapes: Shapes) -> list[Array]:
@@ -64,12 +55,11 @@ def k_means_step(xp: Any, x: Any, centres: Any, numbers: Any, cast: Callable[...
 
 
 def layers(library: str, xp: Any) -> SimpleNamespace:
-    """The library's own attention, convolution, norm and GELU; spelled out where it has none."""
+    """The library's own attention, norm and GELU; spelled out where it has none."""
     if library == "torch":
         f = xp.nn.functional
         return SimpleNamespace(
             attention=lambda q, k, v, causal: f.scaled_dot_product_attention(q, k, v, is_causal=causal),
-            conv=lambda x, w, stride, padding: f.conv2d(x, w, stride=stride, padding=padding),
             layer_norm=lambda x, g: f.layer_norm(x, g.shape, g, None, EPSILON),
             gelu=lambda x: f.gelu(x, approximate="tanh"),
         )
@@ -78,13 +68,11 @@ def layers(library: str, xp: Any) -> SimpleNamespace:
     if library == "tilewright":
         return SimpleNamespace(
             attention=lambda q, k, v, causal: xp.nn.attention(q, k, v, causal=causal),
-            conv=lambda x, w, stride, padding: xp.nn.conv(x, w, stride=stride, padding=padding),
             layer_norm=lambda x, g: xp.nn.layer_norm(x, g),
             gelu=lambda x: xp.nn.gelu(x, approximate=True),
         )
-    conv = partial(_jax_conv if library == "jax" else _numpy_conv, xp)
     return SimpleNamespace(
-        attention=partial(_attention, xp), conv=conv, layer_norm=partial(_layer_norm, xp), gelu=partial(gelu, xp)
+        attention=partial(_attention, xp), layer_norm=partial(_layer_norm, xp), gelu=partial(gelu, xp)
     )
 
 
@@ -102,24 +90,8 @@ def _layer_norm(xp: Any, x: Any, g: Any) -> Any:
     return centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON) * g
 
 
-def _jax_conv(xp: Any, x: Any, w: Any, stride: int, padding: int) -> Any:
-    from jax import lax  # late: an extra
-
-    return lax.conv_general_dilated(x, w, (stride,) * 2, [(padding,) * 2] * 2)
-
-
-def _numpy_conv(xp: Any, x: Any, w: Any, stride: int, padding: int) -> Any:
-    padded = np.pad(x, [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2])
-    seen = np.lib.stride_tricks.sliding_window_view(padded, w.shape[2:], (2, 3))[:, :, ::stride, ::stride]
-    return np.moveaxis(np.tensordot(w, seen, ([1, 2, 3], [1, 4, 5])), 0, 1)
-
-
 def attention(nn: Any, xp: Any, q: Any, k: Any, v: Any, causal: bool = False) -> Any:
     return nn.attention(q, k, v, causal)
-
-
-def convolution(nn: Any, xp: Any, x: Any, w: Any, stride: int) -> Any:
-    return nn.conv(x, w, stride, w.shape[-1] // 2)
 
 
 def block(nn: Any, xp: Any, x: Any, into: Any, out: Any, up: Any, down: Any, g1: Any, g2: Any) -> Any:
@@ -149,7 +121,7 @@ def layered(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
 def networks(quick: bool) -> list[Workload]:
     """`quick` has the small sizes only, and four convolutions."""
     found = [w for k, size in enumerate(SIZES[: 1 if quick else 3]) for w in (*products(k, size), *_networks(k, size))]
-    return [*found, *map(_convolution, QUICK if quick else RESNET), *_attentions(quick)]
+    return [*found, *convolutions(quick), *_attentions(quick)]
 
 
 def _networks(k: int, size: str) -> Iterator[Workload]:
@@ -195,21 +167,6 @@ def _networks(k: int, size: str) -> Iterator[Workload]:
     yield make(
         f"transformer block {t}x{width}", shapes, family="transformer block", inputs=weights,
         operations=2 * t * 12 * width**2 + 4 * t * t * width, nbytes=4 * 12 * width**2, **layered(block),
-    )  # fmt: skip
-
-
-def _convolution(row: tuple[int, int, int, int, int]) -> Workload:
-    channels, outputs, taps, stride, side = row
-    after = -(-side // stride)
-    fields = layered(convolution, stride=stride)
-    fields["special"] |= ONCE_SUMMED
-    # the chart's columns are by the result: 7 and 14 pixels, 28, 56 and more
-    size = "small" if after < 28 else "medium" if after == 28 else "large"
-    shapes = ((1, channels, side, side), (outputs, channels, taps, taps))
-    return Workload(
-        f"conv {channels}>{outputs} {taps}x{taps}/{stride} {side}", shapes,
-        family="ResNet-50 conv", size=size, operations=2 * outputs * after**2 * channels * taps**2,
-        nbytes=4 * (channels * side**2 + outputs * channels * taps**2 + outputs * after**2), **fields,
     )  # fmt: skip
 
 

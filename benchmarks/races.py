@@ -19,7 +19,7 @@ from tilewright.backends.protocol import Device, Launch
 from tilewright.backends.registry import get_device
 from tilewright.leaf import TracedValueError
 from tilewright.realize import Graph, plan_for
-from tilewright.tuner.prepare import VENDOR, default_candidate, prepare
+from tilewright.tuner.prepare import default_candidate, prepare, vendor_candidate
 
 
 def run_race(workload: Workload, peers: Sequence[Peer], rounds: int, judged: bool, tune: float = 0) -> Outcome:
@@ -121,20 +121,23 @@ def plan_of(device: Device, *arrays: Any) -> Any:
 
 
 def kernel_contestants(name: str, device_name: str, *arrays: Any) -> list[Contestant]:
-    """The kernels that compute these arrays, and where the vendor's library does it, our own template for the job."""
+    """The kernels that compute these arrays, and where the vendor's library has a routine for it, that and our own
+    template for the job."""
     device = get_device(device_name)
     (stage, *more) = plan_of(device, *arrays).stages
     found = [kernel_contestant(f"{name}, kernel", device_name, *arrays)]
-    own = default_candidate(stage.problem, device.limits)
-    if more or stage.choice.candidate.kernel != VENDOR or own is None:
+    own, vendor = default_candidate(stage.problem, device.limits), vendor_candidate(stage.problem, device)
+    if more or own is None or vendor is None:
         return found
     operands = (*stage.problem.outputs, *stage.problem.inputs)
     buffers = [device.allocate(o.count * DTYPES[o.dtype].nbytes) for o in operands]
     for buffer, operand in zip(buffers, operands, strict=True):
         device.write(buffer, np.ones(operand.count, numpy_dtype(operand.dtype)))
     count = len(stage.problem.outputs)
-    launches = prepare(stage.problem, own, device).bind(buffers[:count], buffers[count:]).launches
-    return [*found, launched(f"{name}, own kernel", device, launches)]
+    for what, candidate in (("own kernel", own), ("vendor kernel", vendor)):
+        launches = prepare(stage.problem, candidate, device).bind(buffers[:count], buffers[count:]).launches
+        found.append(launched(f"{name}, {what}", device, launches))
+    return found
 
 
 def kernel_contestant(name: str, device_name: str, *arrays: Any) -> Contestant:

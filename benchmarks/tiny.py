@@ -92,8 +92,8 @@ def attention(q: Any, k: Any, v: Any, causal: bool) -> Any:
     return q.scaled_dot_product_attention(k, v, is_causal=causal)
 
 
-def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
-    return x.conv2d(w, stride=stride, padding=padding)
+def conv(x: Any, w: Any, stride: int, padding: int, groups: int) -> Any:
+    return x.conv2d(w, groups=groups, stride=stride, padding=padding)
 
 
 def product(a: Any, b: Any, dtype: str) -> Any:

@@ -6,9 +6,11 @@ from tilewright.kernels.attention import AttentionCpu, AttentionTile
 from tilewright.kernels.attention_lanes import AttentionLanes
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.conv import ConvCpu, ConvDirect, ConvTile
+from tilewright.kernels.conv_planes import ConvPlanes
 from tilewright.kernels.map import Blocks, Map
 from tilewright.kernels.matmul_block import MatmulBlock
-from tilewright.kernels.matmul_cpu import MatmulCpu, MatmulDot
+from tilewright.kernels.matmul_cpu import MatmulCpu
+from tilewright.kernels.matmul_dot import MatmulDot
 from tilewright.kernels.matmul_lanes import MatmulLanes
 from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.matmul_tile import MatmulTile
@@ -23,7 +25,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "reduce": (Rows(), Columns()),
     "row": (Rows(),),
     "attention": (AttentionCpu(), AttentionLanes(), AttentionTile()),
-    "conv": (ConvDirect(), ConvCpu(), ConvTile()),
+    "conv": (ConvDirect(), ConvPlanes(), ConvCpu(), ConvTile()),
     "scan": (ScanColumns(), ScanRows()),
     "sort": (SortTiles(),),
     "select": (Select(),),

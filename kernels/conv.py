@@ -6,6 +6,7 @@ defaults hold for it, and the header through which the templates read and store.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 from tilewright.backends.dtypes import DTYPES
@@ -61,7 +62,7 @@ def as_matmul(problem: Problem) -> Problem:
     return Problem("matmul", whole, inputs, (output,), (dot,))
 
 
-def _plain(problem: Problem, source: int) -> Operand | None:
+def plain(problem: Problem, source: int) -> Operand | None:
     """The input (0) or the weights (1) where they are an operand as it lies, in the type of the sums."""
     node = conv_of(problem)
     root = node.src[source]
@@ -69,7 +70,7 @@ def _plain(problem: Problem, source: int) -> Operand | None:
     return operand if operand and operand.dtype == node.dtype and DTYPES[node.dtype].nbytes >= 4 else None
 
 
-def _dense(problem: Problem, operand: Operand, axes: tuple[int, ...], step: int) -> bool:
+def dense(problem: Problem, operand: Operand, axes: tuple[int, ...], step: int) -> bool:
     """Whether elements along `axes`, the innermost first, lie in one run, `step` apart."""
     for axis in axes:
         if problem.space[axis] > 1 and operand.strides[axis] != step:
@@ -80,25 +81,25 @@ def _dense(problem: Problem, operand: Operand, axes: tuple[int, ...], step: int)
 
 def _weights_in_order(problem: Problem) -> bool:
     """Whether the weights of an output lie side by side in the order in which the product counts taps."""
-    weights, at = _plain(problem, 1), AXES[conv_of(problem).arg[0]]
+    weights, at = plain(problem, 1), AXES[conv_of(problem).arg[0]]
     inner = (at.kw, at.kh, at.c) if at is AXES["NCHW"] else (at.c, at.kw, at.kh)
-    return weights is not None and _dense(problem, weights, inner, 1)
+    return weights is not None and dense(problem, weights, inner, 1)
 
 
 def _patches_in_order(problem: Problem) -> bool:
     """Whether a patch is one pixel, its channels side by side, and pixels lie evenly in the order of the result's."""
-    node, x = conv_of(problem), _plain(problem, 0)
+    node, x = conv_of(problem), plain(problem, 0)
     window, at, space = Window(*node.arg), AXES[node.arg[0]], problem.space
     sizes = tuple(int(problem.scalars[extent.arg][1]) for extent in node.src[2:])
     one = window[1:] == (1, 1, *window[3:5], 0, 0) and space[at.kh] == space[at.kw] == 1
     if x is None or window.layout != "NHWC" or not one or sizes != (space[at.h], space[at.w]):
         return False
-    return x.strides[at.c] == 1 and _dense(problem, x, (at.w, at.h, at.n), x.strides[at.w])
+    return x.strides[at.c] == 1 and dense(problem, x, (at.w, at.h, at.n), x.strides[at.w])
 
 
 def _in_place(problem: Problem, swap: bool) -> list[str]:
     """A_AT of matmul_cpu.c, which is read only where that factor lies in the order of taps."""
-    operand, at = _plain(problem, int(not swap)), AXES[conv_of(problem).arg[0]]
+    operand, at = plain(problem, int(not swap)), AXES[conv_of(problem).arg[0]]
     if operand is None:
         return []
     name, axis = f"in{conv_of(problem).src[int(not swap)].arg}", at.w if swap else at.o
@@ -109,7 +110,7 @@ def _in_place(problem: Problem, swap: bool) -> list[str]:
     ]
 
 
-def header(problem: Problem, swap: bool) -> str:
+def header(problem: Problem, swap: bool, in_place: Iterable[str] = ()) -> str:
     """Macros and functions through which the templates read and store: see conv_pack.c and matmul_tile.c."""
     node = conv_of(problem)
     window, acc = Window(*node.arg), sum_type(node.dtype)
@@ -139,7 +140,7 @@ def header(problem: Problem, swap: bool) -> str:
         "#define LOAD_X(g, n, c, y, x) input_at(ARGUMENTS, g, n, c, y, x)",
         "#define LOAD_W(g, o, c, kh, kw) weights_at(ARGUMENTS, g, o, c, kh, kw)",
         "#define STORE_PIXEL(g, n, o, y, x, sum) finish(ARGUMENTS, g, n, o, y, x, sum)",
-        *_in_place(problem, swap),
+        *in_place,
     ]
     return "\n".join(lines) + "\n"
 
@@ -170,7 +171,8 @@ class _Conv:
         more: dict[str, int],
         group: tuple[int, int, int],
     ) -> Source:
-        text = header(problem, bool(config["SWAP"])) + "".join(map(template, files))
+        swap = bool(config["SWAP"])
+        text = header(problem, swap, _in_place(problem, swap)) + "".join(map(template, files))
         fixed = tuple((name, int(value)) for name, value in {**config, **more}.items() if name != "SWAP")
         defines: tuple[tuple[str, int | str], ...] = (*fixed, ("LAUNCH_WORK", f"(BATCH * M * N * K / {PER_WORK})"))
         entry = entry_name(self.name, problem)
@@ -182,7 +184,7 @@ class ConvCpu(_Conv):
     of taps is read in place."""
 
     name = "conv_cpu"
-    product = MatmulCpu()
+    product = MatmulCpu(lanes=False)
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         return self.source(problem, config, ("turn.c", "conv_pack.c", "matmul_cpu.c"), {}, (1, 1, 1))

@@ -1,6 +1,7 @@
 /* Convolution as it is written, for groups with so few outputs that a matrix product would pack patches for nobody:
    depthwise. A group of the grid is one thread and ROWS rows of the result. A row is summed by rows of
-   taps in lines that stay in the nearest cache, what lies at the borders apart: along the pixels (NCHW), or along the
+   taps in lines that stay in the nearest cache, what lies at the borders apart: along the pixels (NCHW; without a stride
+   several short rows are one line), or along the
    groups, of PIXELS neighbours at a time (NHWC, whose weights are turned around first).
 
    A header made from the problem comes first, whose names conv_pack.c tells; TAPS_W is KW as a constant. Without it,
@@ -38,6 +39,7 @@
 #endif
 
 #define LINE 512 /* sums at a time */
+#define NARROW 128 /* pixels of rows that are summed several at once: of wider ones too few fit */
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 #define MOST(x, y) ((x) > (y) ? (x) : (y))
 
@@ -77,12 +79,62 @@ static void sum_line(PARAMETERS, i64 n, i64 g, i64 o, i64 y, i64 x0, i64 count) 
         STORE_PIXEL(g, n, o, y, x0 + s, line[s]);
 }
 
+#if STRIDE_H == 1 && STRIDE_W == 1
+#define PLANE 2048 /* elements: with as many sums a half of the nearest cache */
+#define PITCH (OW + (TAPS_W - 1) * DILATION_W)
+
+/* `count` rows of output o of group g, from y on, as one line: rows of the input lie one behind the other with zeros for
+   the padding, so that neither short rows nor borders end a loop. Sums between rows are nobody's. */
+static void sum_rows(PARAMETERS, i64 n, i64 g, i64 o, i64 y, i64 count) {
+    ACC plane[PLANE], line[PLANE];
+    const i64 high = count + (KH - 1) * DILATION_H, many = (count - 1) * PITCH + OW;
+    const i64 low = LEAST(PADDING_W, PITCH), end = MOST(low, LEAST(PITCH, IN_W + PADDING_W));
+    FOR_EACH(s, 0, many)
+        line[s] = 0;
+    for (i64 c = 0; c < C; c++) {
+        if (c == 0) { /* what is outside stays as it is */
+            FOR_EACH(s, 0, high * PITCH)
+                plane[s] = 0;
+        }
+        for (i64 q = MOST(0, PADDING_H - y); q < LEAST(high, IN_H + PADDING_H - y); q++) {
+            FOR_EACH(s, low, end)
+                plane[q * PITCH + s] = LOAD_X(g, n, c, y + q - PADDING_H, s - PADDING_W);
+        }
+        for (i64 kh = 0; kh < KH; kh++) {
+            const ACC *const from = plane + kh * DILATION_H * PITCH;
+            ACC weights[TAPS_W];
+            for (int k = 0; k < TAPS_W; k++)
+                weights[k] = LOAD_W(g, o, c, kh, k);
+            FOR_EACH(s, 0, many) {
+                ACC sum = line[s];
+                UNROLL
+                for (int k = 0; k < TAPS_W; k++)
+                    sum = MULTIPLY_ADD(weights[k], from[s + k * DILATION_W], sum);
+                line[s] = sum;
+            }
+        }
+    }
+    for (i64 q = 0; q < count; q++) {
+        FOR_EACH(x, 0, OW)
+            STORE_PIXEL(g, n, o, y + q, x, line[q * PITCH + x]);
+    }
+}
+#endif
+
 KERNEL {
-    const i64 rows = IMAGES * BATCH * OUTPUTS * OH;
-    for (i64 r = GROUP(0) * ROWS; r < LEAST(rows, (GROUP(0) + 1) * ROWS); r++) {
+    const i64 rows = IMAGES * BATCH * OUTPUTS * OH, end = LEAST(rows, (GROUP(0) + 1) * ROWS);
+    for (i64 r = GROUP(0) * ROWS, count; r < end; r += count) {
         const i64 y = r % OH, o = r / OH % OUTPUTS, g = r / (OH * OUTPUTS) % BATCH, n = r / (OH * OUTPUTS * BATCH);
+#if STRIDE_H == 1 && STRIDE_W == 1
+        count = LEAST(PLANE / PITCH - (KH - 1) * DILATION_H, LEAST(end - r, OH - y));
+        if (count > 0 && OW <= NARROW) {
+            sum_rows(ARGUMENTS, n, g, o, y, count);
+            continue;
+        }
+#endif
         for (i64 x = 0; x < OW; x += LINE)
             sum_line(ARGUMENTS, n, g, o, y, x, LEAST(LINE, OW - x));
+        count = 1;
     }
 }
 #else

@@ -53,7 +53,6 @@
 #define KERNEL void conv(PARAMETERS, i64 group_0, i64 group_1, i64 group_2)
 #endif
 
-#define PACKS_ITSELF
 #ifndef TURNS /* no turn.c in front */
 #define TURNS(tile) 0
 #define turn(lines, line_step, count, to, step) ((void)0)

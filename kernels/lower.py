@@ -7,7 +7,7 @@ from math import prod
 
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, View, whole
-from tilewright.kernels.parts import reduce_in_parts
+from tilewright.kernels.parts import product_in_parts, reduce_in_parts
 from tilewright.kernels.problem import SUMMED, Operand, Problem
 from tilewright.kernels.products import PRODUCTS, respaced
 from tilewright.kernels.step import Step, scan_in_parts, sort_steps
@@ -93,7 +93,7 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
     step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
-    several = {"scan": scan_in_parts, "sort": sort_steps}.get(kind, reduce_in_parts)
+    several = {"matmul": product_in_parts, "scan": scan_in_parts, "sort": sort_steps}.get(kind, reduce_in_parts)
     steps.extend(several(step, limits))
     return steps
 

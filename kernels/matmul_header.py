@@ -119,6 +119,7 @@ def header(problem: Problem, swap: bool = False) -> str:
         *_in_place(problem, first, "A", "A_AT(b, i, p)", "i", "A_ROW"),
         *_in_place(problem, second, "B", "B_AT(b, p, j)", "j", "B_COLUMN"),
         *_stored_in_place(problem, dot, swap),
+        *_halves(problem, dot, swap),
     ]
     return "\n".join(lines) + "\n"
 
@@ -178,6 +179,28 @@ def _stored_in_place(problem: Problem, dot: Node, swap: bool) -> list[str]:
         return []
     where = address("out0", output, {BATCH: "(b)", row: "(i)", column: "(j)"})
     return [f"#define C_AT(b, i, j) (out0 + ({where}))", f"#define C_ROW {stride_name('out0', output.strides, row)}"]
+
+
+def _halves(problem: Problem, dot: Node, swap: bool) -> list[str]:
+    """A_HALVES_AT, B_HALVES_AT and C_HALVES_AT of matmul_pack.c, where they are float16 and as plain as said there."""
+    if sum_type(dot.dtype) != "f32":
+        return []
+    lines = []
+    for letter, factor in zip("AB", oriented(problem, swap)[:2], strict=True):
+        root, run = factor.root, DEPTH if factor.along_k else factor.axis
+        while root.op == "cast" and (root.dtype, root.src[0].dtype) == ("float32", "float16"):
+            root = root.src[0]
+        operand = problem.inputs[root.arg] if root.op == "load" else problem.outputs[0]
+        if root.op == "load" and operand.dtype == "float16" and operand.strides[run] == 1:
+            index, order = ("i", "b, i, p") if letter == "A" else ("j", "b, p, j")
+            place = address(f"in{root.arg}", operand, {BATCH: "(b)", factor.axis: f"({index})", DEPTH: "(p)"})
+            lines.append(f"#define {letter}_HALVES_AT({order}) (in{root.arg} + ({place}))")
+    output, body, (row, column) = problem.outputs[0], problem.body[0], (COLUMN, ROW) if swap else (ROW, COLUMN)
+    plain = body is dot or (body.op == "cast" and body.src[0] is dot)
+    if plain and output.dtype == "float16" and output.strides[column] == 1:
+        place = address("out0", output, {BATCH: "(b)", row: "(i)", column: "(j)"})
+        lines.append(f"#define C_HALVES_AT(b, i, j) (out0 + ({place}))")
+    return lines
 
 
 def stride_name(name: str, strides: tuple[int, ...], axis: int) -> str:

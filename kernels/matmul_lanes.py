@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
-from tilewright.kernels.matmul_cpu import MatmulCpu
-from tilewright.kernels.matmul_header import DEPTH, sum_nbytes
+from tilewright.kernels.matmul_cpu import MatmulCpu, source
+from tilewright.kernels.matmul_header import DEPTH, sum_nbytes, template
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
@@ -16,6 +16,9 @@ class MatmulLanes(MatmulCpu):
     """The same blocks, panels and tiles; a group has a thread for every lane of a vector, and all of them pack."""
 
     name = "matmul_lanes"
+
+    def __init__(self) -> None:
+        super().__init__(lanes=False)  # narrow factors are widened
 
     def space(self, problem: Problem, limits: Limits) -> Space:
         if problem.kind != "matmul" or limits.lanes == 1:
@@ -31,10 +34,10 @@ class MatmulLanes(MatmulCpu):
         return super().default(problem, _alone(limits))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        source = super().render(problem, config, language)
         nbytes = sum_nbytes(problem)
-        extra = (("PARTIAL", int(_partial(problem, config))), ("ACC_NBYTES", nbytes))
-        return replace(source, defines=(*source.defines, *extra), group=(int(config["VECTOR"]) // nbytes, 1, 1))
+        extra = {"PARTIAL": int(_partial(problem, config)), "ACC_NBYTES": nbytes}
+        made = source(self.name, problem, config, template("turn.c"), extra)
+        return replace(made, group=(int(config["VECTOR"]) // nbytes, 1, 1))
 
 
 def _alone(limits: Limits) -> Limits:

@@ -1,4 +1,4 @@
-"""A reduction with few results, cut into parts so that every compute unit has work."""
+"""Reductions and products with few results, cut into parts so that every compute unit has work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, row_major, toposort
 from tilewright.kernels.problem import Operand, Problem
+from tilewright.kernels.space import serial
 from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step
 
 PART_ROW = 4096  # a shorter piece costs more to start than to reduce
+PART_DEPTH = 1024  # the same of a product
+PART_WORK = 1 << 21  # multiply-adds: some 40 microseconds of a core
+BLOCK_M, BLOCK_N = 96, 64  # results of a product that one unit does
 
 
 def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
@@ -49,6 +53,47 @@ def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
     second = Problem("reduce", shape, inputs, problem.outputs, body, tuple(gather.scalars))
     whole_step = Step(second, (*step.inputs, *nodes), step.outputs, tuple(gather.constants))
     return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
+
+
+def product_in_parts(step: Step, limits: Limits) -> list[Step]:
+    """Cut the depth of one product with few results, on CPUs, whose kernels do not split it themselves.
+
+    The first step stores a product for each part, as a batch, the second sums those and does what follows.
+    """
+    problem = step.problem
+    (dot,) = (n for n in toposort(problem.body) if n.op == "dot")
+    batch, m, n, depth = problem.space
+    blocks = -(-m // BLOCK_M) * -(-n // BLOCK_N)
+    parts = _divisor(depth, limits.compute_units)
+    moving = any(node.op in ("iota", "gather") for node in toposort([dot]))
+    if not serial(limits) or batch != 1 or blocks >= limits.compute_units or parts < 2 or moving:
+        return [step]
+    if DTYPES[dot.dtype].compute != dot.dtype or m * n * depth < PART_WORK:
+        return [step]
+    chunk = depth // parts
+    whole = (parts, m, n, chunk)
+    inputs = tuple(Operand(o.dtype, (o.strides[3] * chunk, *o.strides[1:]), o.offset, o.count) for o in problem.inputs)
+    partial = Operand(dot.dtype, (m * n, n, 1, 0), 0, parts * m * n)
+    made: dict[int, Node] = {}
+    for node in toposort([dot]):
+        shape = whole if len(node.shape) == 4 else whole[:-1]
+        made[id(node)] = Node(node.op, tuple(made[id(s)] for s in node.src), node.arg, shape, node.dtype)
+    node = Node("partial", (), None, (parts, m, n), dot.dtype)
+    first = _pruned(Problem("matmul", whole, inputs, (partial,), (made[id(dot)],), problem.scalars), step)
+    space = (1, m, n, parts)
+    load = Node("load", (), len(problem.inputs), space, dot.dtype)
+    total = Node("reduce", (load,), "sum", space[:-1], dot.dtype)
+    body = tuple(_rebuild(root, {id(dot): total}) for root in problem.body)
+    sums = Operand(dot.dtype, (0, n, 1, m * n), 0, parts * m * n)
+    second = Problem("reduce", space, (*problem.inputs, sums), problem.outputs, body, problem.scalars)
+    whole_step = Step(second, (*step.inputs, node), step.outputs, step.scalars)
+    return [Step(first.problem, first.inputs, (node,), first.scalars), _pruned(second, whole_step)]
+
+
+def _divisor(depth: int, units: int) -> int:
+    """Into how many equal parts of PART_DEPTH at least: about four a unit, and the same number for each; 1: none."""
+    found = [p for p in range(2, 8 * units + 1) if depth % p == 0 and depth // p >= PART_DEPTH]
+    return min(found, key=lambda p: (p % units != 0 and p < 4 * units, abs(p - 4 * units)), default=1)
 
 
 class _Gathering:

@@ -14,7 +14,7 @@ from tilewright.tuner.prepare import VENDOR
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store
 from tilewright.tuner.tune_problem import problem_of
-from tilewright.tuner.yardstick import bound
+from tilewright.tuner.yardstick import bound, multiplied
 
 ENOUGH = 12
 """Trials from which on it makes sense to ask what explains their differences."""
@@ -106,7 +106,7 @@ def _work(data: Any) -> Work | None:
         problem = problem_of(data)
     except (KeyError, TypeError, ValueError, IndexError):
         return None
-    return Work(problem.nbytes, problem.operations, problem.outputs[0].dtype)
+    return Work(problem.nbytes, problem.operations, multiplied(problem))
 
 
 def importance(trials: Iterable[Record]) -> dict[str, float]:

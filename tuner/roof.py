@@ -1,7 +1,8 @@
 """What a device can do at most, measured through kernels of our own: memory bandwidth, arithmetic, cost of a launch.
 
 Triad (McCalpin's STREAM): c = a + s * b over arrays larger than the caches, bytes read and written per second.
-Multiply-adds: chains of FMA on so many independent accumulators that neither latency nor memory limits them.
+Multiply-adds: chains of FMA on so many independent accumulators that neither latency nor memory limits them; of narrow
+numbers, chains of the instruction that multiplies several of them in a lane, where there is one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tilewright.backends.cache import load_program
 from tilewright.backends.dialect import c_name
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Device, Launch, Parameter, Source
+from tilewright.kernels.matmul_header import template
+from tilewright.kernels.matmul_narrow import BRAINS, BYTES, SHORTS, Parts
 
 # For CPUs: the inner loop fills a vector register. Elsewhere the threads are the lanes.
 _LANES = """
@@ -41,6 +44,22 @@ KERNEL {
 }
 """
 
+_SHARED_LANES = """
+KERNEL {
+    lane_sums sum[CHAINS];
+    const words y = (words){} + (WORD)factor;
+    UNROLL
+    for (int k = 0; k < CHAINS; k++) sum[k] = (lane_sums){} + (ACC)k;
+    for (i64 r = 0; r < rounds; r++) {
+        UNROLL
+        for (int k = 0; k < CHAINS; k++) sum[k] = PRODUCT((WORD)factor, y, sum[k]);
+    }
+    UNROLL
+    for (int k = 1; k < CHAINS; k++) sum[0] += sum[k];
+    out[GROUP(0)] = sum[0][0];
+}
+"""
+
 
 def _triad_text(say: Language) -> str:
     end = say.choose("begin + chunk < n", "begin + chunk", "n")
@@ -59,7 +78,8 @@ def _chains_text(say: Language, dtype: str, chains: int) -> str:
 
 
 def measure_roof(device: Device, seconds: float) -> dict[str, float]:
-    """In about `seconds`: triad_bytes_per_second, float32_madds_per_second, float64_..., launch_seconds.
+    """In about `seconds`: triad_bytes_per_second, float32_madds_per_second, float64_..., launch_seconds, and
+    bfloat16_..., int8_... and int16_... where a matrix unit that our kernels use multiplies them in shared lanes.
 
     A dtype that the device lacks is left out. Raises what the device raises.
     """
@@ -67,6 +87,9 @@ def measure_roof(device: Device, seconds: float) -> dict[str, float]:
     for dtype in ("float32", "float64"):
         if dtype in device.limits.dtypes:
             roof[f"{dtype}_madds_per_second"] = _madds(device, dtype, seconds / 8)
+    for parts in (BRAINS, BYTES, SHORTS):
+        if parts.unit in device.limits.matrix_units:
+            roof[f"{parts.dtype}_madds_per_second"] = _shared_madds(device, parts, seconds / 8)
     roof["launch_seconds"] = _launch(device, seconds / 8)
     return roof
 
@@ -156,6 +179,25 @@ def _madds(device: Device, dtype: str, seconds: float) -> float:
         launch = program.bind((groups, 1, 1), out, rounds, 0.5)
         found = max(found, rounds * chains * width * groups * threads / _best(device, [launch], seconds / 4))
     return found
+
+
+def _shared_madds(device: Device, parts: Parts, seconds: float) -> float:
+    """Multiply-adds per second of narrow numbers that share lanes, on a CPU."""
+    groups, vector, chains = max(1, device.limits.compute_units), device.limits.vector_nbytes, 12
+    sums = "float32" if parts is BRAINS else "uint32"
+    parameters = (
+        Parameter("out", sums, "out"),
+        Parameter("rounds", "int64", "value"),
+        Parameter("factor", "int64", "value"),
+    )
+    facts = {"FLOAT_PARTS": int(parts is BRAINS), "SIGNED_A": 0, "SIGNED_B": 1, "PACK_A": 1}
+    defines = (("LANE_K", parts.count), ("VECTOR", vector), ("CHAINS", chains), *facts.items())
+    text = template("narrow.c") + _SHARED_LANES
+    program = load_program(device, Source("shared", parameters, text, defines, (1, 1, 1), filename="shared.c"))
+    out = device.allocate(4 * groups)
+    rounds = _enough(device, lambda rounds: program.bind((groups, 1, 1), out, rounds, 0))
+    launch = program.bind((groups, 1, 1), out, rounds, 0)
+    return rounds * chains * parts.count * vector // 4 * groups / _best(device, [launch], seconds / 2)
 
 
 def _launch(device: Device, seconds: float) -> float:

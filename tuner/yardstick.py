@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Device
+from tilewright.kernels.matmul_narrow import parts_of
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.products import PRODUCTS
 from tilewright.tuner.measure import supervisor
@@ -61,13 +63,20 @@ def _bounds(problem: Problem, roof: dict[str, float], device: Device) -> dict[st
 
 def least_seconds(problem: Problem, roof: dict[str, float]) -> float:
     """The problem at the roof."""
-    return bound(problem.nbytes, problem.operations, problem.outputs[0].dtype, roof)
+    return bound(problem.nbytes, problem.operations, multiplied(problem), roof)
+
+
+def multiplied(problem: Problem) -> str:
+    """The dtype of the multiply-adds that bound it: of what shares lanes where the device does so, or of the result."""
+    parts = parts_of(problem) if problem.kind == "matmul" else None
+    return parts.dtype if parts else DTYPES[problem.outputs[0].dtype].compute
 
 
 def bound(nbytes: int, operations: int, dtype: str, roof: dict[str, float]) -> float:
     """Seconds for so many bytes at triad bandwidth, or for the operations at the multiply-add rate if longer."""
     moving = nbytes / roof["triad_bytes_per_second"]
-    madds = roof.get(f"{'float64' if dtype == 'float64' else 'float32'}_madds_per_second", 0.0)
+    known = f"{dtype}_madds_per_second" in roof
+    madds = roof.get(f"{dtype if known else 'float32'}_madds_per_second", 0.0)
     return max(moving, operations / (2 * madds)) if madds else moving
 
 

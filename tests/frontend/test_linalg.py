@@ -48,3 +48,16 @@ def test_eigenvalues_of_a_real_matrix_are_conjugate_pairs(device):
     values = np.asarray(tw.linalg.eigvals(tw.asarray(a, device=device.name)))
     assert values.dtype == np.complex64
     np.testing.assert_array_equal(np.sort(values), np.sort(values.conj()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_products_of_deep_factors_with_few_results(device, dtype):
+    if dtype not in device.limits.dtypes:
+        pytest.skip(f"{device.name} has no {dtype}")
+    rng = np.random.default_rng(3)
+    x, y = ((9 * rng.standard_normal((9000, n))).astype(dtype) for n in (19, 17))
+    bias = np.arange(17).astype(dtype)
+    got = tw.asarray(x, device=device.name).T @ tw.asarray(y, device=device.name) - tw.asarray(bias, device=device.name)
+    bound = 1e-12 if dtype == "float64" else 1e-5
+    wide = x.astype(np.float64).T @ y.astype(np.float64) - bias
+    assert np.abs(np.asarray(got) - wide).max() <= bound * (np.abs(x).T @ np.abs(y).astype(np.float64)).max()

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from tests.kernels.graphs import fused, matmul, transpose
+from tests.kernels.test_conv import EDGES
 from tests.kernels.test_kernels import GRAPHS
+from tests.kernels.test_matmul_narrow import numbers, product
 from tests.kernels.test_products import ATTENTION, CONV, floats
 from tests.kernels.test_scan import GRAPHS as SCANS
 from tilewright.backends.cpu import CpuDevice, c_text
@@ -51,9 +53,17 @@ def graphs() -> list[list[Node]]:
     products = [matmul(floats(SIZE, 29), floats(29, 41)), matmul(transpose(floats(29, SIZE)), floats(29, 5))]
     products += [matmul(floats(3, 1, 29), floats(3, 29, 11)), matmul(floats(SIZE, 300), transpose(floats(33, 300)))]
     products += [matmul(floats(41, 530), floats(530, 70)), matmul(floats(50, 60), floats(60, 10))]
+    narrow = (("bfloat16",) * 3, ("float16",) * 3, ("int8", "int8", "int32"), ("int16", "uint8", "int32"))
+    for left, right, summed in narrow:
+        for k in (29, 64):  # words in part, and read in place
+            products += [product(numbers(left, SIZE, k), numbers(right, k, 41), summed)]
+            turned = transpose(numbers(left, k, SIZE)), transpose(numbers(right, 41, k))
+            products += [product(*turned, summed)]
     products += [ATTENTION[name]() for name in ("odd sizes", "causal, more keys", "number mask")]
-    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated"):
+    for name in ("3x3", "strided", "padded at the end only", "depthwise, dilated", "depthwise, channels"):
         products += [CONV[name](layout) for layout in ("NCHW", "NHWC")]
+    for name in ("one tap, images", "residues", "49 pixels", "three pixels", "stored otherwise", "prologues"):
+        products += [EDGES[name](layout) for layout in ("NCHW", "NHWC")]
     scans = [[make(SIZE)] for make in SCANS.values()]
     return [*(make(SIZE) for make in GRAPHS.values()), *scans, *([product] for product in products)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.graphs import (
+    LIMITS,
     broadcast,
     const,
     expected,
@@ -153,3 +154,25 @@ def test_rows_across_a_large_matrix_are_not_fused():
         x = leaf(floats(rows, 3))
         apart = op("sub", x, broadcast(op("mul", reduce("sum", x, 0), const(1 / rows)), (rows, 3)))
         assert (len(fused(reduce("sum", op("mul", apart, apart), 0))) == 1) is at_once
+
+
+def test_a_deep_product_with_few_results_is_cut_into_parts() -> None:
+    a, b, bias = leaf(floats(12, 20000)), leaf(floats(20000, 10)), leaf(floats(10))
+    cut = op("max", op("add", matmul(a, b), broadcast(bias, (12, 10))), const(0.0))
+    assert kinds(cut) == ["matmul", "reduce"]
+    first, second = fused(cut)
+    assert first.problem.space == (LIMITS.compute_units * 4, 12, 10, 20000 // LIMITS.compute_units // 4)
+    assert second.problem.space == (1, 12, 10, LIMITS.compute_units * 4)
+    agree(cut)
+    agree(matmul(transpose(leaf(floats(30000, 9))), op("exp", leaf(floats(30000, 11)))))
+
+
+def test_products_that_are_not_cut() -> None:
+    def kind(m: int, n: int, k: int, dtype: str = "float32") -> list[str]:
+        return kinds(matmul(leaf(floats(m, k).astype(dtype)), leaf(floats(k, n).astype(dtype))))
+
+    assert kind(1000, 100, 3000) == ["matmul"]  # enough results
+    assert kind(12, 10, 10007) == ["matmul"]  # a prime depth
+    assert kind(4, 4, 20000) == ["matmul"]  # too little to do
+    batch = matmul(leaf(floats(3, 12, 20000)), leaf(floats(3, 20000, 10)))
+    assert kinds(batch) == ["matmul"]

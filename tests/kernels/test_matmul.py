@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.graphs import broadcast, const, fused, gelu, leaf, matmul, op, reshape, transpose, view
-from tests.kernels.judge import check_steps
+from tests.kernels.judge import check_steps, run_problem
 from tilewright.backends.dialect import prelude
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.backends.language import Language
@@ -138,6 +138,22 @@ def test_dtypes(dtype: str, device: Device) -> None:
     check(matmul(leaf(data(2, 70), dtype), transpose(leaf(data(45, 70), dtype))), device=device)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # the oracle's
+def test_halves_are_widened_and_rounded_exactly(device: Device) -> None:
+    """Every finite float16 times 1, and products of two of them, which float32 holds."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)].reshape(248, 256)
+    some, others = RNG.choice(every.reshape(-1), (77, 1)), RNG.choice(every.reshape(-1), (1, 83))
+    with np.errstate(over="ignore"):
+        outer = (some.astype(np.float32) * others.astype(np.float32)).astype(np.float16)
+    for a, b, wanted in ((every, np.eye(256, dtype=np.float16), every), (some, others, outer)):
+        (step,) = problem_steps(matmul(leaf(a), leaf(b)), device=device)
+        kernel = next(k for k in KERNELS["matmul"] if any(True for _ in k.space(step.problem, device.limits)))
+        config = kernel.default(step.problem, device.limits)
+        (found,) = run_problem(step.problem, [a.reshape(-1), b.reshape(-1)], [None], device, kernel, config)
+        np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")  # the oracle's
 def test_not_a_number_and_infinity_reach_their_row_and_column_only(device: Device) -> None:
     a, b = floats(35, 50), floats(50, 37)
@@ -259,8 +275,11 @@ def test_reshaped_result(device: Device) -> None:
     check(reshape(op("mul", product(12, 10, 31), const(0.5)), (4, 30)), device=device)
 
 
-@pytest.mark.parametrize("name", ["matmul_cpu.c", "matmul_dot.c"])
-def test_templates_compile_alone(name: str, cpu: Any) -> None:
+PANELS = ("matmul_pack.c", "matmul_cpu.c")
+
+
+@pytest.mark.parametrize("names", [PANELS, ("narrow.c", "matmul_narrow.c", *PANELS), ("matmul_dot.c",)])
+def test_templates_compile_alone(names: tuple[str, ...], cpu: Any) -> None:
     if cpu.compiler is None:
         pytest.skip(cpu.no_compiler)
-    cpu.compiler.compile(prelude("cpu") + template(name))
+    cpu.compiler.compile(prelude("cpu") + "".join(map(template, names)))
