@@ -42,8 +42,8 @@ _BATCH_NS = 100_000  # shorter runs are timed several at once, since the clock a
 # Every library carries the loop that runs a captured list of kernels, so that none has to be compiled for it. What
 # shares its groups among threads (cpu_team.c) is put in when it is loaded.
 _EPILOGUE = """
-#ifndef LAUNCH_WORK
-#define LAUNCH_WORK SMALL_WORK
+#ifndef LAUNCH_WORK /* not known: taken to be much */
+#define LAUNCH_WORK (4 * SMALL_WORK)
 #endif
 void (*tilewright_team)(void (*)(const i64 *, i64, i64), const i64 *, i64, int);
 static void {entry}_groups(const i64 *slots, const i64 begin, const i64 end) {{
