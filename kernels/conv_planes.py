@@ -11,7 +11,7 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.conv import conv_of, dense, header, plain
 from tilewright.kernels.emit import address, entry_name, parameters, values
-from tilewright.kernels.matmul_cpu import register_file, up_to
+from tilewright.kernels.matmul_cpu import ceil_div, register_file, share, up_to
 from tilewright.kernels.matmul_header import PER_WORK, stride_name, sum_type, template
 from tilewright.kernels.node import toposort
 from tilewright.kernels.problem import Operand, Problem
@@ -23,15 +23,6 @@ BLOCKS_K, STRIPS_N = (512, 256, 128), (128, 64, 256, 512)
 TILES = ((8, 3), (8, 2), (12, 2), (4, 3), (6, 2), (4, 2), (2, 4), (8, 1), (4, 1), (2, 1), (1, 8), (1, 4), (1, 1))
 """TILE_M and TILE_VECTORS, among which a default chooses."""
 MOST_TAPS = 512  # of a channel: its panels have to stay in a cache
-
-
-def _ceil(extent: int, step: int) -> int:
-    return -(-extent // step)
-
-
-def _share(extent: int, block: int, tile: int) -> int:
-    """SHARE of matmul_cpu.c: blocks evened out, in whole tiles."""
-    return _ceil(_ceil(extent, _ceil(extent, block)), tile) * tile
 
 
 @dataclass(frozen=True)
@@ -106,8 +97,8 @@ class _Shape:
         """Outputs and pixels of a group, in whole tiles, and channels at a time."""
         m, channels, n, taps = self.sizes
         rows, columns = int(c["TILE_M"]), int(c["TILE_VECTORS"]) * self.lanes(c)
-        at_once = _ceil(channels, _ceil(channels, max(1, int(c["BLOCK_K"]) // taps)))
-        return _share(m, int(c["BLOCK_M"]), rows), _share(n, int(c["BLOCK_N"]), columns), at_once
+        at_once = ceil_div(channels, ceil_div(channels, max(1, int(c["BLOCK_K"]) // taps)))
+        return share(m, int(c["BLOCK_M"]), rows), share(n, int(c["BLOCK_N"]), columns), at_once
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ class _Fit(_Shape):
 
     def hides_latency(self, c: Config) -> bool:
         m, _, n, _ = self.sizes
-        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, _ceil(n, self.lanes(c)) * m)
+        return int(c["TILE_M"]) * int(c["TILE_VECTORS"]) >= min(8, ceil_div(n, self.lanes(c)) * m)
 
     def fits_cache(self, c: Config) -> bool:
         rows, columns, channels = self.blocks(c)
@@ -181,12 +172,12 @@ class _Fit(_Shape):
         parts = ((tile_v, tiles), (last, 1))
         tile = sum(count * max(tile_m * v, tile_m + loads * v + 1) for v, count in parts if v)
         packing = 4 * (tiles * tile_v + last) * int(c["PACK_B"])
-        weights = rows / lanes * (2 * _ceil(columns, int(c["STRIP_N"])) + 1.5 * rest)  # as they are fetched and used
+        weights = rows / lanes * (2 * ceil_div(columns, int(c["STRIP_N"])) + 1.5 * rest)  # as they are fetched and used
         planes = 0 if self.pixels else lines * (12 + 4 * length / lanes) / taps
-        busy = k * (_ceil(rows, tile_m) * tile + weights + packing + planes)
-        groups = _ceil(m, rows) * _ceil(n, columns) * self.problem.space[self.at.group]
+        busy = k * (ceil_div(rows, tile_m) * tile + weights + packing + planes)
+        groups = ceil_div(m, rows) * ceil_div(n, columns) * self.problem.space[self.at.group]
         uneven = 1 + 0.05 * self.limits.compute_units / groups  # what a thread is kept from, others can do
-        return busy * _ceil(groups, self.limits.compute_units) * uneven
+        return busy * ceil_div(groups, self.limits.compute_units) * uneven
 
 
 class ConvPlanes:
@@ -247,7 +238,7 @@ class ConvPlanes:
         shape = _Shape(problem)
         m, _, n, _ = shape.sizes
         rows, columns, _ = shape.blocks(config)
-        return (_ceil(n, columns), _ceil(m, rows), problem.space[shape.at.group])
+        return (ceil_div(n, columns), ceil_div(m, rows), problem.space[shape.at.group])
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem)

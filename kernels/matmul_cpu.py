@@ -42,7 +42,7 @@ def ceil_div(extent: int, step: int) -> int:
     return -(-extent // step)
 
 
-def _share(extent: int, block: int, tile: int) -> int:
+def share(extent: int, block: int, tile: int) -> int:
     """SHARE of matmul_cpu.c: blocks evened out, in whole tiles."""
     return ceil_div(ceil_div(extent, ceil_div(extent, block)), tile) * tile
 
@@ -288,8 +288,8 @@ class MatmulCpu:
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
         _, _, m, n = oriented(problem, bool(config["SWAP"]))
         tile_n = int(config["TILE_VECTORS"]) * int(config["VECTOR"]) // sum_nbytes(problem)
-        columns = ceil_div(n, _share(n, int(config["BLOCK_N"]), tile_n))
-        rows = ceil_div(m, _share(m, int(config["BLOCK_M"]), int(config["TILE_M"])))
+        columns = ceil_div(n, share(n, int(config["BLOCK_N"]), tile_n))
+        rows = ceil_div(m, share(m, int(config["BLOCK_M"]), int(config["TILE_M"])))
         return (columns, rows, problem.space[0])
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
