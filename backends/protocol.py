@@ -71,9 +71,7 @@ class Limits:
     language: Language = C  # in which sources are written for it: see language.py
     subnormals: bool = True  # False: what is smaller than the smallest normal number may count as 0
     launch_shared_nbytes: int = 0  # as much as a launch may ask for (Source.shared_nbytes); 0: nothing
-    lanes: int = (
-        1  # of a CPU whose compiler makes vectors of neighbouring threads, not of loops: so many are one vector
-    )
+    lanes: int = 1  # threads that make a vector, on a CPU whose compiler makes vectors of threads and not of loops
 
 
 @dataclass(frozen=True, slots=True)
