@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tilewright.backends import cpu_team
 from tilewright.backends.cpu import CpuDevice, c_text
 from tilewright.backends.cpu_launch import CpuProgram
 from tilewright.backends.launching import SequentialReplay
@@ -27,7 +28,8 @@ class Broken(CpuDevice):
         self.fingerprint = replace(self.fingerprint, backend="broken", versions=versions)
 
     def build(self, source):
-        return self.compiler.compile(self.text(source))
+        sound = source is cpu_team.SOURCE  # its threads are no kernel
+        return self.compiler.compile(c_text(source) if sound else self.text(source))
 
 
 def changed(*pairs):
