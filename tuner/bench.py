@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from tilewright.tuner.check import Reference, make_inputs, poison
 from tilewright.tuner.decide import HOPELESS, LONG, TURNS, Timing, batch, levelled, lost, narrow, race, summary
 from tilewright.tuner.numerics import Deviation, worst
 from tilewright.tuner.policy import DEFAULT, Policy
-from tilewright.tuner.prepare import Bound, Candidate, prepare
+from tilewright.tuner.prepare import VENDOR, Bound, Candidate, prepare
 from tilewright.tuner.timing import Stopwatch
+
+SETTLE_SECONDS = 8e-3
+"""After a vendor's run, whose idle threads go on spinning: beside them the next candidate would have one core less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class Bench:
             if repeats < 1:
                 break
             times += self._watch.times(launches, repeats)
+        if candidate.kernel == VENDOR:
+            sleep(SETTLE_SECONDS)
         return self._checked_as(candidate, times)
 
     def compare(self, candidates: list[Candidate], seconds: float) -> list[Checked]:
@@ -116,14 +121,17 @@ class Bench:
         bounds = [self._ready(c) for c in candidates]
         self._stage("run")
         batches = []
-        for bound in bounds:
+        for candidate, bound in zip(candidates, bounds, strict=True):
             cost = self._watch.times(bound.launches, 1)[0]
-            # The first run after another candidate finds the caches full of that one: dropped where it costs little.
-            batches.append(batch(cost) + (cost <= LONG))
+            # The first run after another candidate finds the caches full of that one: dropped where it costs little,
+            # and where a library has to wake its threads first.
+            batches.append(batch(cost) + (cost <= LONG or candidate.kernel == VENDOR))
         start = perf_counter()
 
         def run(k: int) -> float:
             times = self._watch.times(bounds[k].launches, batches[k])
+            if candidates[k].kernel == VENDOR:
+                sleep(SETTLE_SECONDS)
             return float(np.median(times[1:] or times))
 
         def more(turn: int) -> bool:

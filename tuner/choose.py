@@ -76,7 +76,7 @@ def _choose(problem: Problem, device: Device) -> Choice:
     if best is not None and (candidate := usable(best, problem, device, vendor)) is not None:
         return Choice(candidate, "record")
     default = default_candidate(problem, device.limits)
-    leads = default is not None and _leads(default, problem, device)
+    leads = default_leads(default, problem, device)
     first = default if leads else vendor or default
     failed = {name for name, _ in store.failures(problem.key, fingerprint)}
     for record in store.nearest(problem, fingerprint):
@@ -96,7 +96,10 @@ def _choose(problem: Problem, device: Device) -> Choice:
     return Choice(default, "default")
 
 
-def _leads(default: Candidate, problem: Problem, device: Device) -> bool:
+def default_leads(default: Candidate | None, problem: Problem, device: Device) -> bool:
+    """Whether the default is what runs before the vendor until the device is tuned: see Kernel."""
+    if default is None:
+        return False
     leads = getattr(kernels(problem, device)[default.kernel], "leads", None)
     return leads is not None and bool(leads(problem, device.limits))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +16,9 @@ from tilewright.tuner.numerics import UNKNOWN
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.prepare import Candidate
 from tilewright.tuner.process import Child, Died, Hung
+
+SETTLING = {"OPENBLAS_THREAD_TIMEOUT": "24"}
+"""In the worker's environment: OpenBLAS's threads spin for 7 ms after a product instead of 0.1 s; see bench.py."""
 
 LIMIT_SECONDS = {"start": 60.0, "prepare": 120.0, "build": 60.0, "check": 60.0}
 """How long each stage of a request may take; a run's limit comes from what is known about its speed."""
@@ -155,7 +159,7 @@ class Supervisor:
                 "a worker process runs this script to find what it registers: put what measures under "
                 "`if __name__ == '__main__':`"
             )
-        self._child = Child(self.module, self.device)
+        self._child = Child(self.module, self.device, {**SETTLING, **os.environ})
         answer = self._wait("start", 0.0, math.inf)
         if not answer["ok"]:
             self.close()

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
-from tilewright.tuner.choose import forget
+from tilewright.tuner.choose import default_leads, forget
 from tilewright.tuner.decide import beats, finalists, finals_seconds, surprising
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.pool import Pool
-from tilewright.tuner.prepare import VENDOR, Candidate
+from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate
 from tilewright.tuner.records import Record, new_session, plain
 from tilewright.tuner.search_space import Failed, explore
 from tilewright.tuner.store import Store, default_store
@@ -69,7 +69,7 @@ class Result:
     `stopped` is "settled" (no improvement is expected), "roof" (the device can do no better: see yardstick.at_roof),
     "budget", "records" (nothing had to be measured), "measured again" (the best few, since no more than `changed`
     changed) or "failed" (`reason` says why).
-    `baseline` is the vendor's time, or without one the default's, from the same comparison as `best`. `changed` names
+    `baseline` is the time of what runs untuned (see `verdict`), from the same comparison as `best`. `changed` names
     the fields of the fingerprint, or "kernel" or "policy", whose change made old records void.
     """
 
@@ -293,13 +293,15 @@ def flat(candidate: Candidate) -> Config:
 
 
 def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | None, Record | None]:
-    """The record to use, and what it is to be compared with: the vendor, else the default, from the same session."""
+    """The record to use, and what would run without it, from the same session: the vendor, or else, and where it leads,
+    the default."""
     best = store.best(problem.key, device.fingerprint)
     if best is None:
         return None, None
     rows = [r for r in store.trials(problem.key, device.fingerprint) if r.status == "ok" and r.session == best.session]
-    vendor = [r for r in rows if r.kernel == VENDOR]
-    return best, next(reversed(vendor or [r for r in rows if r.default]), None)
+    vendor, own = [r for r in rows if r.kernel == VENDOR], [r for r in rows if r.default]
+    leads = default_leads(default_candidate(problem, device.limits), problem, device)
+    return best, next(reversed(own if leads and own else vendor or own), None)
 
 
 def problem_of(data: Any) -> Problem:
