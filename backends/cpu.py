@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
-from functools import cache as once
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -129,6 +129,8 @@ class CpuDevice:
         self._pool = Pool(_allocate, max(host.memory_nbytes() // 4, 1 << 28))
         self.fingerprint = _fingerprint(self.compiler)
         self.limits = _limits()
+        self._team: ctypes.c_void_p | None = None
+        self._starting = threading.Lock()
 
     def allocate(self, nbytes: int) -> Buffer:
         if nbytes >= _CHECKED_NBYTES and not self._pool.has(nbytes):
@@ -172,12 +174,16 @@ class CpuDevice:
     def load(self, binary: bytes, source: Source) -> CpuProgram:
         library = _load_library(binary)
         if not source.raw:
-            ctypes.c_void_p.in_dll(library, "tilewright_team").value = self._team.value
+            ctypes.c_void_p.in_dll(library, "tilewright_team").value = self._team_run()
         return CpuProgram(library, source)
 
-    @cached_property
-    def _team(self) -> ctypes.c_void_p:
-        return cpu_team.start(_load_library(cache.binary(self, cpu_team.SOURCE)), self.limits.compute_units)
+    def _team_run(self) -> int | None:
+        """Where the function is that shares a loop among the threads."""
+        with self._starting:  # a second team would compete with the first for the cores
+            if self._team is None:
+                library = _load_library(cache.binary(self, cpu_team.SOURCE))
+                self._team = cpu_team.start(library, self.limits.compute_units)
+        return self._team.value
 
     def vendor(self, call: VendorCall) -> Any:
         return vendor_program(self, call)
@@ -259,7 +265,7 @@ def _limits() -> Limits:
     )
 
 
-@once
+@functools.cache
 def _device() -> CpuDevice:
     return CpuDevice()
 

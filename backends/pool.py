@@ -57,10 +57,7 @@ class Pool:
             self.owned_nbytes -= block.nbytes
             return
         self.idle_nbytes += block.nbytes
-        try:
-            self.free[block.nbytes].append(block)
-        except KeyError:
-            self.free.setdefault(block.nbytes, []).append(block)
+        self.free.setdefault(block.nbytes, []).append(block)
 
     def trim(self) -> None:
         """Hand everything that is idle back to the system."""

@@ -61,14 +61,14 @@ def product_in_parts(step: Step, limits: Limits) -> list[Step]:
     The first step stores a product for each part, as a batch, the second sums those and does what follows.
     """
     problem = step.problem
-    (dot,) = (n for n in toposort(problem.body) if n.op == "dot")
     batch, m, n, depth = problem.space
     blocks = -(-m // BLOCK_M) * -(-n // BLOCK_N)
-    parts = _divisor(depth, limits.compute_units)
-    moving = any(node.op in ("iota", "gather") for node in toposort([dot]))
-    if not serial(limits) or batch != 1 or blocks >= limits.compute_units or parts < 2 or moving:
+    if not serial(limits) or batch != 1 or blocks >= limits.compute_units or m * n * depth < PART_WORK:
         return [step]
-    if DTYPES[dot.dtype].compute != dot.dtype or m * n * depth < PART_WORK:
+    (dot,) = (node for node in toposort(problem.body) if node.op == "dot")
+    moving = any(node.op in ("iota", "gather") for node in toposort([dot]))
+    parts = _divisor(depth, limits.compute_units)
+    if parts < 2 or moving or DTYPES[dot.dtype].compute != dot.dtype:
         return [step]
     chunk = depth // parts
     whole = (parts, m, n, chunk)

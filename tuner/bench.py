@@ -82,6 +82,13 @@ class Bench:
         return bound
 
     def measure(self, candidate: Candidate, seconds: float, best: float = math.inf) -> Checked:
+        """As `_measure`, and what idle threads it leaves spinning have settled."""
+        try:
+            return self._measure(candidate, seconds, best)
+        finally:
+            _settle(candidate)
+
+    def _measure(self, candidate: Candidate, seconds: float, best: float) -> Checked:
         """Time a candidate for about `seconds`; less where it is known well, or far slower than `best`.
 
         One whose results are farther from the reference than the policy allows is not timed.
@@ -112,8 +119,6 @@ class Bench:
             if repeats < 1:
                 break
             times += self._watch.times(launches, repeats)
-        if candidate.kernel == VENDOR:
-            sleep(SETTLE_SECONDS)
         return self._checked_as(candidate, times)
 
     def compare(self, candidates: list[Candidate], seconds: float) -> list[Checked]:
@@ -130,8 +135,7 @@ class Bench:
 
         def run(k: int) -> float:
             times = self._watch.times(bounds[k].launches, batches[k])
-            if candidates[k].kernel == VENDOR:
-                sleep(SETTLE_SECONDS)
+            _settle(candidates[k])
             return float(np.median(times[1:] or times))
 
         def more(turn: int) -> bool:
@@ -157,3 +161,8 @@ class Bench:
             reference(self.problem, self._host, wide=False)
             times.append(perf_counter() - begin)
         return float(np.median(times[1:]))
+
+
+def _settle(candidate: Candidate) -> None:
+    if candidate.kernel == VENDOR:
+        sleep(SETTLE_SECONDS)
