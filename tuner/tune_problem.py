@@ -300,7 +300,8 @@ def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | No
         return None, None
     rows = [r for r in store.trials(problem.key, device.fingerprint) if r.status == "ok" and r.session == best.session]
     vendor, own = [r for r in rows if r.kernel == VENDOR], [r for r in rows if r.default]
-    leads = default_leads(default_candidate(problem, device.limits), problem, device)
+    # A vendor that is taken, be it for a tie, is compared with itself.
+    leads = best.kernel != VENDOR and default_leads(default_candidate(problem, device.limits), problem, device)
     return best, next(reversed(own if leads and own else vendor or own), None)
 
 
