@@ -17,7 +17,7 @@ import numpy as np
 
 from tilewright.backends import cache, cpu_team, host
 from tilewright.backends.cpu_compiler import REMEDY, Compiler, find_compiler
-from tilewright.backends.cpu_launch import CpuProgram, CpuReplay
+from tilewright.backends.cpu_launch import CpuProgram, CpuReplay, replay_of
 from tilewright.backends.cpu_vendor import blas_version, vendor_program
 from tilewright.backends.dialect import assemble, c_name, digest, parameters, prelude
 from tilewright.backends.dtypes import DTYPES
@@ -43,7 +43,7 @@ _BATCH_NS = 100_000  # shorter runs are timed several at once, since the clock a
 # shares its groups among threads (cpu_team.c) is put in when it is loaded.
 _EPILOGUE = """
 #ifndef LAUNCH_WORK /* not known: taken to be much */
-#define LAUNCH_WORK (4 * SMALL_WORK)
+#define LAUNCH_WORK (8 * SMALL_WORK)
 #endif
 void (*tilewright_team)(void (*)(const i64 *, i64, i64), const i64 *, i64, int);
 static void {entry}_groups(const i64 *slots, const i64 begin, const i64 end) {{
@@ -58,7 +58,7 @@ void {entry}(const i64 *slots) {{
     if (count == 1 || LAUNCH_WORK < SMALL_WORK)
         {entry}_groups(slots, 0, count);
     else
-        tilewright_team({entry}_groups, slots, count, LAUNCH_WORK < 4 * SMALL_WORK);
+        tilewright_team({entry}_groups, slots, count, LAUNCH_WORK < 8 * SMALL_WORK);
 }}
 void tilewright_replay(void (*const *entries)(const i64 *), const i64 *const *slots, i64 count) {{
     for (i64 k = 0; k < count; k++) entries[k](slots[k]);
@@ -189,7 +189,7 @@ class CpuDevice:
         return vendor_program(self, call)
 
     def capture(self, launches: Sequence[Launch]) -> CpuReplay:
-        return CpuReplay(launches)
+        return replay_of(launches)
 
     def time(self, launch: Launch, repeats: int) -> list[float]:
         """The first run counts as well where it is long: whoever wants warm caches asks for one more and drops it."""

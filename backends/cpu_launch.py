@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import struct
 from collections.abc import Callable, Sequence
@@ -55,26 +56,32 @@ class CpuProgram:
         return CpuLaunch(self, grid, arguments)
 
 
-class CpuReplay:
-    """Launches in order: runs of compiled ones in one call each, vendor calls between them."""
+class CpuReplay(functools.partial[None]):
+    """Launches in order as one call, without a frame of Python's where all are compiled."""
 
-    def __init__(self, launches: Sequence[Launch]) -> None:
-        self._launches = tuple(launches)  # their slots are read in place, so `set` reaches a replay
-        self._steps: list[Callable[[], None]] = []
-        for compiled, group in itertools.groupby(self._launches, lambda x: isinstance(x, CpuLaunch)):
-            run: list[Any] = list(group)
-            self._steps += [self._joined(run)] if compiled else run
+    launches: tuple[Launch, ...]  # their slots are read in place, so `set` reaches a replay
 
-    @staticmethod
-    def _joined(launches: list[CpuLaunch]) -> Callable[[], None]:
-        count = len(launches)
-        if count == 1:
-            return launches[0]
-        entries = (ctypes.c_void_p * count)(*(x.program.address for x in launches))
-        slots = (ctypes.c_void_p * count)(*(x.address for x in launches))
-        replay = launches[0].program.replay
-        return lambda: replay(entries, slots, count)
 
-    def __call__(self) -> None:
-        for step in self._steps:
-            step()
+def replay_of(launches: Sequence[Launch]) -> CpuReplay:
+    """Runs of compiled launches in one call each, vendor calls between them."""
+    steps: list[Callable[[], Any]] = []
+    for compiled, group in itertools.groupby(launches, lambda x: isinstance(x, CpuLaunch)):
+        run: list[Any] = list(group)
+        steps += [_joined(run)] if compiled else run
+    replay = steps[0] if len(steps) == 1 and isinstance(steps[0], CpuReplay) else CpuReplay(_in_order, tuple(steps))
+    replay.launches = tuple(launches)
+    return replay
+
+
+def _joined(launches: list[CpuLaunch]) -> CpuReplay:
+    program, count = launches[0].program, len(launches)
+    if count == 1:
+        return CpuReplay(program.run, launches[0].address)
+    entries = (ctypes.c_void_p * count)(*(x.program.address for x in launches))
+    slots = (ctypes.c_void_p * count)(*(x.address for x in launches))
+    return CpuReplay(program.replay, entries, slots, count)
+
+
+def _in_order(steps: tuple[Callable[[], Any], ...]) -> None:
+    for step in steps:
+        step()

@@ -15,7 +15,7 @@ typedef u16 bf16;
 
 #define HAS_F64 1
 #define CPU_GROUPS 1
-#define SMALL_WORK (1L << 15) /* some 10 microseconds of one core, a fourth of what it takes for waking others to pay */
+#define SMALL_WORK (1L << 14) /* some 5 microseconds of one core, an eighth of what it takes for waking others to pay */
 #define OWN_MATH (VECTOR_MATH >= 2 ? 1 : 2)
 #define OWN_MATH_64 (VECTOR_MATH >= 1)
 #define GLOBAL

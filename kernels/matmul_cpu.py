@@ -14,14 +14,14 @@ from tilewright.kernels.matmul_narrow import in_lanes, lane_header, lane_k
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
-BLOCKS_M, BLOCKS_N = (24, 96, 192, 384, 1024), (64, 128, 256, 512, 1024, 2048)
+BLOCKS_M, BLOCKS_N = (24, 32, 96, 192, 384, 1024), (64, 128, 256, 512, 1024, 2048)
 DEPTHS = {1: (128, 256, 512), 2: (128, 256, 512, 1024), 4: (128, 256, 512, 1024, 2048)}
 """BLOCK_K by the elements of a lane: as many bytes."""
 STRIPS_N = (64, 128, 256)
 WIDE_TILES = ((8, 2), (12, 2), (8, 3))  # for 32 registers
 TILES = ((6, 2), (8, 1), (4, 3), (2, 4), (4, 2), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))
 """TILE_M and TILE_VECTORS, best first as measured."""
-SMALL_WORK = 1 << 15  # work (operations of a map) that a CPU does on the caller's thread, see prelude_cpu.h
+SMALL_WORK = 1 << 14  # work (operations of a map) that a CPU does on the caller's thread, see prelude_cpu.h
 SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 
@@ -53,17 +53,20 @@ def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
 
 
 def _blocks(
-    problem: Problem, limits: Limits, m: int, n: int, packs: tuple[int, int], lane: int
+    problem: Problem, limits: Limits, extents: tuple[int, int], packs: tuple[int, int], tile: tuple[int, int], lane: int
 ) -> list[tuple[int, int]]:
     """Block sizes for `default`, the least packing first, those that keep every thread equally busy before others.
 
-    Among equals several groups a thread, which evens out what one is kept from. `packs`: whether A and B are packed.
+    Among equals several groups a thread, which evens out what one is kept from. `packs`: whether A and B are packed;
+    `tile`: rows and columns of what they are made of.
     """
+    m, n = extents
 
     def key(pair: tuple[int, int]) -> tuple[float, ...]:
         rows, columns = ceil_div(m, pair[0]), ceil_div(n, pair[1])
         groups, units = problem.space[0] * rows * columns, limits.compute_units
-        uneven = worth and groups % units != 0 and groups < 8 * units
+        most = ceil_div(groups, units) * share(m, pair[0], tile[0]) * share(n, pair[1], tile[1])  # of one thread
+        uneven = worth and most * units > 1.1 * problem.space[0] * m * n and groups < 8 * units
         packing = rows * n * packs[1] + columns * m * packs[0]
         return uneven, packing, groups if groups > 4 * units or not worth else -groups, max(pair)
 
@@ -262,7 +265,8 @@ class MatmulCpu:
         tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
         depths, strips = up_to(DEPTHS[lane], k)[::-1], (64, 128, 256) if lane == 4 else (128, 64, 256)
         space = self.space(problem, limits)
-        blocks = _blocks(problem, limits, m, n, packs, lane)
+        tile = tiles[0][0], tiles[0][1] * vector // sum_nbytes(problem)
+        blocks = _blocks(problem, limits, (m, n), packs, tile, lane)
         for (block_m, block_n), (rows, vectors), depth, strip in product(blocks, tiles, depths, strips):
             config: Config = {
                 "VECTOR": vector, "LANE_K": lane, "SWAP": int(swap), "PACK_A": packs[0], "PACK_B": packs[1],

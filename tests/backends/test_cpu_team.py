@@ -45,7 +45,7 @@ int main(void) {
 def counting(device: CpuDevice) -> tuple[Launch, np.ndarray]:
     """A launch of COUNT groups, each of which adds one to a number of its own, and those numbers."""
     body = "KERNEL { for (int k = 0; k < 50; k++) ((volatile i64 *)out)[GROUP(0)] += k == 0; }\n"
-    work = ("LAUNCH_WORK", "(8 * SMALL_WORK)")
+    work = ("LAUNCH_WORK", "(16 * SMALL_WORK)")
     source = Source("count", (Parameter("out", "int64", "out"),), body, (work,), (1, 1, 1))
     buffer = device.allocate(8 * COUNT)
     buffer.host[:] = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import tilewright as tw
 from tests.frontend.compare import agree, sample
+from tilewright import tuner
 from tilewright.leaf import TracedValueError
 
 
@@ -42,6 +45,73 @@ def test_results_never_alias_the_next_replay(device, counted):
     shared = np.asarray(results[0])
     results[1] += 10
     assert [float(r[0]) for r in results] == [0, 11, 2, 3] and shared[0] == 0
+
+
+def test_calls_that_differ_from_the_last_one(device, counted):
+    """Each of them follows two calls that were alike, the second of which is made without looking for the recording."""
+    function, traces = counted
+    a, b = sample((3, 4)), sample((3, 4), seed=1)
+    x, y, wide = (tw.asarray(value, device=device.name) for value in (a, b, a.astype(np.float64)))
+    square = tw.asarray(sample((4, 4)), device=device.name)
+
+    def alike():
+        for _ in range(3):
+            agree(function(x, y), a + b, device)
+
+    alike()
+    agree(function(y, y), b + b, device)  # one cell
+    alike()
+    agree(function(wide, y), a.astype(np.float64) + b, device)
+    alike()
+    agree(function(square, square.T), sample((4, 4)) + sample((4, 4)).T, device)
+    alike()
+    agree(function(x[::-1], y), a[::-1] + b, device)
+    alike()
+    agree(function(x * 2, y - 1), a * 2 + b - 1, device)  # not yet evaluated
+    alike()
+    np.asarray(x)[...]  # from now on others see its memory
+    alike()
+    with pytest.raises(TypeError):
+        function(x)
+    alike()
+    agree(function(x, y, 0.5), (a + b) * np.float32(0.5), device)
+    alike()
+    y += 1
+    agree(function(x, y), a + b + 1, device)
+    assert traces.count((3, 4)) == 5
+
+
+def test_several_results_one_of_them_given(device):
+    @tw.jit
+    def function(x, y):
+        return x, [y - x, x * y]
+
+    a, b = sample((5,)), sample((5,), seed=1)
+    x, y = (tw.asarray(value, device=device.name) for value in (a, b))
+    for _ in range(4):
+        same, (difference, product) = function(x, y)
+        for got, expected in ((same, a), (difference, b - a), (product, a * b)):
+            agree(got, expected, device)
+
+
+def test_a_new_generation_and_an_observer_are_seen_at_once(device):
+    function = tw.jit(lambda x, y: x @ y)
+    x, y = (tw.asarray(sample((8, 8), seed=k), device=device.name) for k in range(2))
+    for _ in range(3):
+        function(x, y)
+    before = tuner.generation
+    tuner.generation += 1
+    agree(function(x, y), sample((8, 8)) @ sample((8, 8), seed=1), device)
+    seen = []
+    observer = tuner.observing = SimpleNamespace(launched=lambda problem, device, seconds: seen.append(problem.kind))
+    try:
+        for _ in range(3):
+            agree(function(x, y), sample((8, 8)) @ sample((8, 8), seed=1), device)
+    finally:
+        tuner.observing, tuner.generation = None, before
+    assert observer and seen == ["matmul"] * 3
+    for _ in range(3):
+        agree(function(x, y), sample((8, 8)) @ sample((8, 8), seed=1), device)
 
 
 def test_writes_reach_the_callers_arrays(device):
