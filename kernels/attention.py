@@ -8,12 +8,11 @@ from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import entry_name, parameters, unravel, values
-from tilewright.kernels.matmul_cpu import register_file, up_to
 from tilewright.kernels.matmul_header import PER_WORK, declarations, finisher, loader, names, template
 from tilewright.kernels.matmul_tile import MAX_BATCH, OTHER_REGISTERS, STATIC_SHARED, group_threads
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, register_file, up_to
 
 BLOCKS_M, BLOCKS_N = (6, 24, 48, 96, 192), (32, 64, 128, 256, 512)
 TILES = ((6, 2), (4, 3), (4, 2), (6, 1), (4, 1), (2, 2), (2, 1), (1, 2), (1, 1))

@@ -10,10 +10,9 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.attention import BLOCKS_M, TILES, WIDE_TILES, AttentionCpu, attention_of, header
 from tilewright.kernels.emit import entry_name, parameters
-from tilewright.kernels.matmul_cpu import register_file, up_to
 from tilewright.kernels.matmul_header import template
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, register_file, up_to
 
 
 class AttentionLanes(AttentionCpu):

@@ -11,12 +11,11 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.conv import conv_of, dense, header, plain
 from tilewright.kernels.emit import address, entry_name, parameters, values
-from tilewright.kernels.matmul_cpu import ceil_div, register_file, share, up_to
 from tilewright.kernels.matmul_header import PER_WORK, stride_name, sum_type, template
 from tilewright.kernels.node import toposort
 from tilewright.kernels.problem import Operand, Problem
 from tilewright.kernels.products import AXES, Axes, Window
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ceil_div, register_file, share, up_to
 
 BLOCKS_M, BLOCKS_N = (16, 32, 64, 128, 256, 512, 1024), (64, 128, 256, 512, 1024, 2048, 4096)
 BLOCKS_K, STRIPS_N = (512, 256, 128), (128, 64, 256, 512)

@@ -12,11 +12,12 @@ from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import DEPTH, PER_WORK, Factor, header, oriented, sum_nbytes, template
 from tilewright.kernels.matmul_narrow import in_lanes, lane_header, lane_k
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ceil_div, register_file, share, up_to
 
 BLOCKS_M, BLOCKS_N = (24, 32, 96, 192, 384, 1024), (64, 128, 256, 512, 1024, 2048)
 DEPTHS = {1: (128, 256, 512), 2: (128, 256, 512, 1024), 4: (128, 256, 512, 1024, 2048)}
 """BLOCK_K by the elements of a lane: as many bytes."""
+WHOLE = 4096  # words of a lane: the depth of a result that is one tile wide, where A's rows had best be read to the end
 STRIPS_N = (64, 128, 256)
 WIDE_TILES = ((8, 2), (12, 2), (8, 3))  # for 32 registers
 TILES = ((6, 2), (8, 1), (4, 3), (2, 4), (4, 2), (1, 8), (2, 3), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2), (1, 1))
@@ -26,30 +27,10 @@ SMALL = 128**3  # multiply-adds up to which packing costs more than it wins
 FLAT = 32  # rows up to which B is used too seldom for packing to pay
 
 
-def register_file(limits: Limits) -> tuple[int, int]:
-    """Bytes of a vector register and their number; where the device does not say, 32 of 64 bytes (AVX-512), else 16."""
-    nbytes = max(limits.vector_nbytes, 16)
-    return nbytes, limits.registers * 4 // nbytes or (32 if nbytes >= 64 else 16)
-
-
 def shortest_vector(problem: Problem, limits: Limits, n: int) -> int:
     """Bytes of the shortest vector that holds `n` sums; those of a register where none does."""
     most, nbytes = register_file(limits)[0], max(n * sum_nbytes(problem), 16)
     return next((v for v in (16, 32, 64) if nbytes <= v <= most), most)
-
-
-def ceil_div(extent: int, step: int) -> int:
-    return -(-extent // step)
-
-
-def share(extent: int, block: int, tile: int) -> int:
-    """SHARE of matmul_cpu.c: blocks evened out, in whole tiles."""
-    return ceil_div(ceil_div(extent, ceil_div(extent, block)), tile) * tile
-
-
-def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
-    """The choices below `extent`, and the first that covers it."""
-    return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
 def _blocks(
@@ -72,6 +53,11 @@ def _blocks(
 
     worth = problem.operations >= 2 * PER_WORK * lane * SMALL_WORK
     return sorted(((bm, bn) for bm in up_to(BLOCKS_M, m) for bn in up_to(BLOCKS_N, n)), key=key)
+
+
+def _depths(k: int, n: int, lanes: int, lane: int) -> tuple[int, ...]:
+    """The choices of BLOCK_K for a result `n` wide."""
+    return up_to((*DEPTHS[lane], WHOLE * lane) if n <= lanes else DEPTHS[lane], k)
 
 
 def _in_rows(problem: Problem, factor: Factor) -> bool:
@@ -158,7 +144,7 @@ class _Fit:
             "PACK_B": (0, 1) if self.limits.threads_per_group == 1 else (1,),
             "BLOCK_M": up_to(BLOCKS_M, max(m, n)),
             "BLOCK_N": up_to(BLOCKS_N, max(m, n)),
-            "BLOCK_K": up_to(DEPTHS[self.lane], k),
+            "BLOCK_K": _depths(k, min(m, n), register_file(self.limits)[0] // sum_nbytes(self.problem), self.lane),
             "STRIP_N": up_to(STRIPS_N, max(m, n)),
             "TILE_M": (1, 2, 4, 6, 8, 12),
             "TILE_VECTORS": (1, 2, 3, 4, 8),
@@ -177,7 +163,10 @@ class _Fit:
             Rule("the accumulators, a row of B and an element of A must fit into the registers", self.fits_registers),
             Rule("fewer than 8 accumulators (4 cycles, 2 a cycle) leave multipliers idle", self.hides_latency),
             Rule("what a group works on must fit into its local memory", self.fits_shared),
-            Rule("a panel of A must stay in the nearest cache, a strip of B in the next", self.panels_fit),
+            Rule(
+                "a panel of A that is used again must stay in the nearest cache, a strip of B in the next",
+                self.panels_fit,
+            ),
         )
 
     def readable(self, c: Config) -> bool:
@@ -223,8 +212,9 @@ class _Fit:
     def panels_fit(self, c: Config) -> bool:
         near, middle = (*self.limits.cache_nbytes, 0, 0)[:2]
         depth = ceil_div(min(int(c["BLOCK_K"]), self.problem.space[3]), int(c["LANE_K"]))
-        panel = int(c["TILE_M"]) * depth * sum_nbytes(self.problem)
-        strip = int(c["STRIP_N"]) * depth * sum_nbytes(self.problem)
+        _, n = self.extents(c)
+        panel = int(c["TILE_M"]) * depth * sum_nbytes(self.problem) if n > self.lanes(c) or c["PACK_A"] else 0
+        strip = min(int(c["STRIP_N"]), ceil_div(n, self.lanes(c)) * self.lanes(c)) * depth * sum_nbytes(self.problem)
         return (not near or panel <= near) and (not middle or strip <= middle)
 
 
@@ -263,7 +253,8 @@ class MatmulCpu:
             a_in_place, b_in_place = _in_rows(problem, first), False
         packs = (int(not a_in_place), int(not b_in_place)) if limits.threads_per_group == 1 else (1, 1)
         tiles = _tiles(m, n, vector // sum_nbytes(problem), register_file(limits)[1])
-        depths, strips = up_to(DEPTHS[lane], k)[::-1], (64, 128, 256) if lane == 4 else (128, 64, 256)
+        depths = _depths(k, n, vector // sum_nbytes(problem), lane)[::-1]
+        strips = (64, 128, 256) if lane == 4 else (128, 64, 256)
         space = self.space(problem, limits)
         tile = tiles[0][0], tiles[0][1] * vector // sum_nbytes(problem)
         blocks = _blocks(problem, limits, (m, n), packs, tile, lane)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import values
-from tilewright.kernels.matmul_cpu import ceil_div, register_file, source, up_to
+from tilewright.kernels.matmul_cpu import source
 from tilewright.kernels.matmul_header import Factor, oriented
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.space import EMPTY, Config, Rule, Space
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ceil_div, register_file, up_to
 
 THIN = 4  # rows or columns up to which it applies
 

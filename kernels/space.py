@@ -68,3 +68,23 @@ def ends(limits: Limits, iterations: Callable[[Config], int]) -> Rule:
 
 EMPTY = Space({"NONE": ()})
 """The space of a kernel that does not apply."""
+
+
+def register_file(limits: Limits) -> tuple[int, int]:
+    """Bytes of a vector register and their number; where the device does not say, 32 of 64 bytes (AVX-512), else 16."""
+    nbytes = max(limits.vector_nbytes, 16)
+    return nbytes, limits.registers * 4 // nbytes or (32 if nbytes >= 64 else 16)
+
+
+def ceil_div(extent: int, step: int) -> int:
+    return -(-extent // step)
+
+
+def share(extent: int, block: int, tile: int) -> int:
+    """SHARE of matmul_cpu.c: blocks evened out, in whole tiles."""
+    return ceil_div(ceil_div(extent, ceil_div(extent, block)), tile) * tile
+
+
+def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
+    """The choices below `extent`, and the first that covers it."""
+    return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
