@@ -19,6 +19,7 @@ from tilewright.kernels.lower import Group, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
+from tilewright.kernels.siblings import Most, together
 from tilewright.kernels.step import Step
 
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
@@ -245,7 +246,9 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
     steps: list[Step] = []
     for group in heads:
         steps.extend(finish(group, fusion.stored, alone, limits))
-    return steps
+    if len(steps) == 1:
+        return steps
+    return together(steps, limits, Most(min(MAX_READS, limits.buffers or MAX_READS), MAX_OPS, MAX_SCALARS))
 
 
 def _alone(order: list[Node], roots: set[int]) -> set[int]:
