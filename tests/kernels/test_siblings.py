@@ -94,7 +94,9 @@ def test_what_is_joined(name: str) -> None:
     steps = fused(*roots)
     assert len(steps) == wanted
     for found, exact in zip(run_by_oracle(steps, roots), expected(*roots), strict=True):
-        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            found, exact, rtol=1e-4, atol=1e-4
+        )  # parts of about 100, each rounded to 2^-24 of it
 
 
 @pytest.mark.parametrize("name", GRAPHS)
