@@ -105,6 +105,9 @@ def conv(
     """
     device = device_of("conv", x, w) if bias is None else device_of("conv", x, w, bias)
     _, extents = split_layout("conv", x, layout)
+    for name, a in (("x", x), ("w", w)):
+        if KINDS[dtype := one(a, "conv")._cell.value.dtype] == "c":
+            raise TypeError(f"conv: {name} must be of real numbers, not {dtype}; take real and imaginary parts apart")
     if one(w, "conv").ndim != x.ndim:
         raise ValueError(f"conv: w (o, c / groups, ...) of as many axes as x {x.shape} is needed, not {w.shape}")
     last, outputs = layout == "NHWC", w.shape[0]

@@ -18,14 +18,11 @@ from tilewright.backends.protocol import Limits
 from tilewright.kernels.lower import Group, finish
 from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, toposort, whole
 from tilewright.kernels.ops import OPS
-from tilewright.kernels.parts import product_in_parts, reduce_in_parts
 from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
-from tilewright.kernels.step import Step, scan_in_parts, sort_steps
-from tilewright.kernels.together import together
+from tilewright.kernels.siblings import Most, together
+from tilewright.kernels.step import Step
 
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
-IN_PARTS = {"matmul": product_in_parts, "scan": scan_in_parts, "sort": sort_steps}
-"""What cuts a step of a kind into several, so that every compute unit has work; of the others, reductions are cut."""
 LEAVES = ("buffer", "const", "iota")
 MAX_OPS = 160  # values that wait long for their use spill to the stack, which costs less than a pass through memory
 MAX_SCALARS = 48  # with the strides of MAX_READS buffers, what OpenCL has room for
@@ -248,9 +245,10 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
     alone = _alone(order, {id(root) for root in roots})
     steps: list[Step] = []
     for group in heads:
-        steps.extend(finish(group, fusion.stored, alone))
-    met = together(steps, limits, MAX_READS, MAX_OPS)
-    return [part for step in met for part in IN_PARTS.get(step.problem.kind, reduce_in_parts)(step, limits)]
+        steps.extend(finish(group, fusion.stored, alone, limits))
+    if len(steps) == 1:
+        return steps
+    return together(steps, limits, Most(min(MAX_READS, limits.buffers or MAX_READS), MAX_OPS, MAX_SCALARS))
 
 
 def _alone(order: list[Node], roots: set[int]) -> set[int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
+from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, View, whole
+from tilewright.kernels.parts import product_in_parts, reduce_in_parts
 from tilewright.kernels.problem import SUMMED, Operand, Problem
 from tilewright.kernels.products import PRODUCTS, respaced
-from tilewright.kernels.step import Step
+from tilewright.kernels.step import Step, scan_in_parts, sort_steps
 
 NEUTRAL: dict[str, int] = {"sum": 0, "prod": 1, "max": 0, "min": 1, "spread": 0}
 """Of an empty axis; max and min only of booleans."""
@@ -67,8 +69,8 @@ class Group:
         }
 
 
-def finish(group: Group, stored: set[int], alone: set[int]) -> list[Step]:
-    """The group's steps: a write is preceded by a copy of what it replaces.
+def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> list[Step]:
+    """The group's steps: a write is preceded by a copy of what it replaces, a long reduction is done in two.
 
     `alone` are the nodes that a write replaces and nobody else reads.
     """
@@ -90,7 +92,9 @@ def finish(group: Group, stored: set[int], alone: set[int]) -> list[Step]:
         root = Node("cast", (root,), None, body.space, root.dtype)  # 1 / sum(ones): per row, wanted for each element
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
     problem = Problem(kind, body.space, tuple(body.operands), (output,), (root,), tuple(body.scalars))
-    steps.append(Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants)))
+    step = Step(problem, tuple(body.inputs), (group.root,), tuple(body.constants))
+    several = {"matmul": product_in_parts, "scan": scan_in_parts, "sort": sort_steps}.get(kind, reduce_in_parts)
+    steps.extend(several(step, limits))
     return steps
 
 

@@ -3,8 +3,7 @@
    A group computes BLOCK_M x BLOCK_N results, each of its warps WARP_M x WARP_N of them by mma.sync. Factors come
    DEPTH_NBYTES bytes deep at a time into shared memory, where STAGES tiles lie: while one is multiplied, the others are
    on their way. With SLICES as many warps share a place in the block; each takes every SLICES-th step of the depth, and
-   their sums meet at the end. With SPLITS as many groups share a block; each takes a part of the depth, and the last
-   one to come adds up what all have left in `partial`, in the order of the depth: results are the same every time.
+   their sums meet at the end. How groups share the depth of blocks (SPLITS, STREAM) stands in matmul_share.c.
 
    A tile lies in shared memory as in global memory, in pieces of 16 bytes: rows of k (DEEP), or rows of k's other axis,
    which ldmatrix transposes on the way; it cannot do that with bytes, so those are always DEEP. Pieces of a row are
@@ -46,11 +45,13 @@
 #define DEPTH_NBYTES 64
 #define STAGES 3
 #define SLICES 1
-#define SPLITS 2
-#define BLOCKS_MOST 1024
+#define SPLITS 1
+#define STREAM 216
+#define HOLDERS 128
 #define SWIZZLE 8
-#define MAX_BATCH 65535
+#define MAX_GROUPS 2147483647
 #define KERNEL extern "C" __global__ void __launch_bounds__(128) matmul(PARAMETERS)
+#include "matmul_share.c"
 #endif
 
 #define PIECE 16                 /* bytes: what a lane copies, and a row of what ldmatrix loads */
@@ -184,43 +185,6 @@ DEVICE void gather(u8 *shared, u32 warp, u32 slice, u32 lane, ACC sum[ROWS_HERE]
     }
 }
 
-#if SPLITS > 1
-DEVICE_ARRAY(ACC, partial, SPLITS * BLOCKS_MOST * BLOCK_M * BLOCK_N);
-DEVICE_ARRAY(u32, arrived, BLOCKS_MOST); /* groups that have left their sums; 0 again behind the last one */
-
-/* Leaves this group's sums; whether it is the last of its block, and then holds the sums of all. */
-DEVICE int meet_splits(i64 block, u32 split, u32 warp, u32 slice, u32 lane, ACC sum[ROWS_HERE][COLUMNS_HERE][4]) {
-    SHARED(u32, order, 1);
-    /* volatile: past the first cache, which does not see what other groups write */
-    volatile ACC *const mine = partial + block * SPLITS * BLOCK_M * BLOCK_N + warp * WARP_M * WARP_N + lane;
-    UNROLL
-    for (int e = 0; e < ROWS_HERE * COLUMNS_HERE * 4; e++)
-        if (slice == 0)
-            mine[split * BLOCK_M * BLOCK_N + 32 * e] = sum[e / 4 / COLUMNS_HERE][e / 4 % COLUMNS_HERE][e % 4];
-    FENCE(); /* what was written is seen before the count */
-    BARRIER();
-    if (LOCAL(0) == 0)
-        order[0] = ATOMIC_ADD(arrived + block, 1);
-    BARRIER();
-    if (order[0] != SPLITS - 1)
-        return 0;
-    FENCE();
-    if (LOCAL(0) == 0)
-        arrived[block] = 0; /* for the next launch, which begins when this one has ended */
-    for (int other = 0; other < SPLITS; other++) {
-        UNROLL
-        for (int e = 0; e < ROWS_HERE * COLUMNS_HERE * 4; e++) {
-            const ACC theirs = mine[other * BLOCK_M * BLOCK_N + 32 * e];
-            ACC *const total = &sum[e / 4 / COLUMNS_HERE][e / 4 % COLUMNS_HERE][e % 4];
-            *total = other == 0 ? theirs : *total + theirs;
-        }
-    }
-    return 1;
-}
-#else
-#define meet_splits(block, split, warp, slice, lane, sum) 1
-#endif
-
 /* Stores a warp's sums, 16 rows at a time, turned in shared memory so that neighbouring lanes store neighbouring
    elements. `shared` is this warp's own; rows lie 8 words further apart than they are long, so that half a warp writes
    to all banks. */
@@ -244,18 +208,19 @@ DEVICE void finish_warp(u8 *shared, PARAMETERS, i64 b, i64 i, i64 j, u32 lane, A
 
 KERNEL {
     DYNAMIC_SHARED(shared);
+    SHARED(u32, order, 1);
     const u32 thread = (u32)LOCAL(0), lane = thread % 32, warp = thread / 32 / SLICES, slice = thread / 32 % SLICES;
     const u32 warp_i = warp / WARPS_N * WARP_M, warp_j = warp % WARPS_N * WARP_N;
-    /* Groups that run together walk down SWIZZLE rows of blocks before the next column: they share more of A and B. */
     const i64 blocks_m = (M + BLOCK_M - 1) / BLOCK_M, blocks_n = (N + BLOCK_N - 1) / BLOCK_N;
-    const i64 band = GROUP(0) / (SWIZZLE * blocks_n), height = LEAST(SWIZZLE, blocks_m - band * SWIZZLE);
-    const i64 within = GROUP(0) - band * SWIZZLE * blocks_n;
-    const i64 i0 = (band * SWIZZLE + within % height) * BLOCK_M, j0 = within / height * BLOCK_N;
-    /* This group's part of the depth: as many tiles as every other, or fewer. */
-    const int all_tiles = (int)((K + DEPTH - 1) / DEPTH), share = (all_tiles + SPLITS - 1) / SPLITS;
-    const int split = (int)GROUP(2), tiles = LEAST(share, all_tiles - split * share);
-    const i64 depth0 = (i64)split * share * DEPTH;
-    for (i64 b = GROUP(1); b < BATCH; b += MAX_BATCH) {
+    Work work = work_of_group(BATCH * blocks_m * blocks_n, (int)((K + DEPTH - 1) / DEPTH));
+    Part part;
+    while (take(&work, &part)) {
+        const i64 b = BATCH == 1 ? 0 : part.block / (blocks_m * blocks_n), block = part.block - b * blocks_m * blocks_n;
+        /* Blocks one after the other walk down SWIZZLE rows before the next column: they share more of A and B. */
+        const i64 band = block / (SWIZZLE * blocks_n), height = LEAST(SWIZZLE, blocks_m - band * SWIZZLE);
+        const i64 within = block - band * SWIZZLE * blocks_n;
+        const i64 i0 = (band * SWIZZLE + within % height) * BLOCK_M, j0 = within / height * BLOCK_N;
+        const i64 depth0 = (i64)part.first * DEPTH;
         int a_aligned = 0, b_aligned = 0; /* whether every piece begins at a multiple of 16 bytes */
 #if A_IN_PLACE
         a_aligned = ((u64)A_PLACE(b, 0, 0) | (u64)(A_APART * NBYTES)) % PIECE == 0;
@@ -268,26 +233,26 @@ KERNEL {
         for (int e = 0; e < ROWS_HERE * COLUMNS_HERE * 4; e++)
             sum[e / 4 / COLUMNS_HERE][e / 4 % COLUMNS_HERE][e % 4] = 0;
         for (int t = 0; t < STAGES - 1; t++) {
-            if (t < tiles)
+            if (t < part.tiles)
                 bring(shared + t * STAGE_NBYTES, ARGUMENTS, b, i0, j0, depth0 + t * DEPTH, thread, a_aligned,
                       b_aligned);
             COPY_COMMIT();
         }
-        for (int t = 0; t < tiles; t++) {
+        for (int t = 0; t < part.tiles; t++) {
             COPY_WAIT(STAGES - 2);
             BARRIER(); /* tile t is there, and everybody is done with tile t - 1, whose place is taken now */
             const int next = t + STAGES - 1;
             u8 *const free_stage = shared + next % STAGES * STAGE_NBYTES;
-            if (next < tiles)
+            if (next < part.tiles)
                 bring(free_stage, ARGUMENTS, b, i0, j0, depth0 + next * DEPTH, thread, a_aligned, b_aligned);
             COPY_COMMIT(); /* an empty batch at the end keeps the count right */
             multiply(shared + t % STAGES * STAGE_NBYTES, warp_i, warp_j, slice, lane, sum);
         }
         gather(shared, warp, slice, lane, sum);
         BARRIER(); /* all are done with the tiles, whose place the sums take */
-        const int last = meet_splits(b * blocks_m * blocks_n + GROUP(0), split, warp, slice, lane, sum);
+        const int last = meet_sharers(&work, part, order, slice == 0 ? warp * 32 + lane : HOLDERS, &sum[0][0][0]);
         if (last && slice == 0)
             finish_warp(shared + warp * FINISH_NBYTES, ARGUMENTS, b, i0 + warp_i, j0 + warp_j, lane, sum);
-        BARRIER(); /* before the next of the batch overwrites the tiles */
+        BARRIER(); /* before the tiles of the next part take that place */
     }
 }

@@ -12,14 +12,14 @@ from tilewright.backends.language import C, Language
 from tilewright.backends.protocol import Limits, Source
 from tilewright.kernels.emit import address, entry_name, parameters, values
 from tilewright.kernels.matmul_header import BATCH, DEPTH, Factor, dot_of, header, oriented, stride_name, template
-from tilewright.kernels.matmul_tile import MAX_BATCH, OTHER_REGISTERS, transposed
+from tilewright.kernels.matmul_share import RESERVED_NBYTES, SPLITS, Sharing, Work, share_defines, share_grid, streams
+from tilewright.kernels.matmul_tile import OTHER_REGISTERS, transposed
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
 
 STEP_NBYTES = 32  # of depth that one instruction multiplies, whatever the elements
 PIECE_NBYTES = 16
-PARTIAL_NBYTES = 16 << 20  # of partial sums, which each loaded program with SPLITS keeps
 
 CHOICES: dict[str, tuple[int, ...]] = {
     "BLOCK_M": (16, 32, 64, 128, 256),
@@ -29,7 +29,8 @@ CHOICES: dict[str, tuple[int, ...]] = {
     "DEPTH_NBYTES": (32, 64, 128),
     "STAGES": (2, 3, 4),
     "SLICES": (1, 2, 4),
-    "SPLITS": (1, 2, 4, 8, 16),
+    "SPLITS": SPLITS,
+    "STREAM": (0,),  # and see `streams`
     "SWIZZLE": (1, 8),
 }
 BLOCKS = ((128, 128, 64, 64), (128, 64, 64, 32), (64, 128, 32, 64), (64, 64, 32, 32), (32, 64, 16, 32),
@@ -93,11 +94,9 @@ class _Fit:
             Rule("the block is larger than the whole result", self.block_is_used),
             Rule("blocks and warps far from square load more than they need", self.nearly_square),
             Rule("the device takes no group of that many threads", self.fits_group),
+            *Sharing(self.limits.compute_units, self.work, self.held).rules(),
             Rule("each slice takes whole steps of 32 bytes of a tile", self.slices_are_whole),
             Rule("there are enough blocks to fill the device without slices of their depth", self.slices_are_needed),
-            Rule("there are enough blocks to fill the device without splitting their depth", self.splits_are_needed),
-            Rule("each part of a depth that is split has at least four tiles", self.splits_are_deep),
-            Rule("partial sums take more than 16 MiB", self.fits_partial),
             Rule("each thread brings an equal number of pieces of 16 bytes into shared memory", self.divides),
             Rule("there are fewer tiles than stages", self.stages_are_used),
             Rule("the tiles under way must fit into the shared memory that a launch may ask for", self.fits_shared),
@@ -128,15 +127,14 @@ class _Fit:
     def slices_are_needed(self, c: Config) -> bool:
         return c["SLICES"] == 1 or _groups(self.problem, c) < self.limits.compute_units
 
-    def splits_are_needed(self, c: Config) -> bool:
-        return c["SPLITS"] == 1 or _groups(self.problem, c) * int(c["SPLITS"]) <= 2 * self.limits.compute_units
+    def work(self, c: Config) -> Work:
+        block_m, block_n = int(c["BLOCK_M"]), int(c["BLOCK_N"])
+        tile_nbytes = (block_m + block_n) * int(c["DEPTH_NBYTES"])
+        return Work(_groups(self.problem, c), self.tiles(c), block_m * block_n, tile_nbytes)
 
-    def splits_are_deep(self, c: Config) -> bool:
-        return c["SPLITS"] == 1 or 4 * int(c["SPLITS"]) <= self.tiles(c)
-
-    def fits_partial(self, c: Config) -> bool:
-        sums = blocks_most(self.problem, c) * int(c["SPLITS"]) * int(c["BLOCK_M"]) * int(c["BLOCK_N"])
-        return c["SPLITS"] == 1 or 4 * sums <= PARTIAL_NBYTES
+    def held(self, c: Config) -> int:
+        by_memory = (self.limits.launch_shared_nbytes + RESERVED_NBYTES) // (shared_nbytes(c) + RESERVED_NBYTES)
+        return min(by_memory, self.limits.registers // (_registers(c) * group_threads(c)))
 
     def tiles(self, c: Config) -> int:
         return ceil(_depth_nbytes(self.problem) / int(c["DEPTH_NBYTES"]))
@@ -152,9 +150,7 @@ class _Fit:
         return shared_nbytes(c) <= max(self.limits.launch_shared_nbytes, self.limits.shared_nbytes)
 
     def fits_registers(self, c: Config) -> bool:
-        warp_m, warp_n = int(c["WARP_M"]), int(c["WARP_N"])
-        words = warp_m * warp_n // 32 + (warp_m + warp_n) // 4 + OTHER_REGISTERS  # sums and one step of both factors
-        file = self.limits.registers
+        words, file = _registers(c), self.limits.registers
         return words <= 255 and (not file or words * group_threads(c) <= file)
 
     def reorders(self, c: Config) -> bool:
@@ -166,8 +162,8 @@ class MatmulMma:
     """BLOCK_M x BLOCK_N results a group, WARP_M x WARP_N a warp, in tiles DEPTH_NBYTES deep, STAGES of them under way.
 
     SLICES: warps that share a place in the block and split its depth. SPLITS: groups that share a block and split its
-    depth. SWIZZLE: rows of blocks that groups walk down before the next column. Where the result lies transposed, the
-    transposed product is computed.
+    depth. STREAM: groups that share the depth of all (see matmul_share.py). SWIZZLE: rows of blocks that groups walk
+    down before the next column. Where the result lies transposed, the transposed product is computed.
     """
 
     name = "matmul_mma"
@@ -177,9 +173,11 @@ class MatmulMma:
         if not able or problem.kind != "matmul" or instruction(problem) is None:
             return EMPTY
         choices, most = dict(CHOICES), max(1, _depth_nbytes(problem) // (4 * STEP_NBYTES))
-        if _groups(problem, {"BLOCK_M": 256, "BLOCK_N": 256}) >= limits.compute_units:
+        fewest = _groups(problem, {"BLOCK_M": 256, "BLOCK_N": 256})
+        if fewest >= limits.compute_units:
             choices["SLICES"], most = (1,), 1
         choices["SPLITS"] = tuple(s for s in CHOICES["SPLITS"] if s <= most)  # the rules would refuse them one by one
+        choices["STREAM"] = streams(fewest, limits)
         return Space(choices, _Fit(problem, limits).rules())
 
     def default(self, problem: Problem, limits: Limits) -> Config:
@@ -192,14 +190,16 @@ class MatmulMma:
                 continue  # smaller blocks keep more of the device at work
             swizzle = 8 if m > 2 * block_m and n > 2 * block_n else 1
             for splits, stages in itertools.product(reversed(CHOICES["SPLITS"]), (4, 3, 2)):
-                cuts = {"DEPTH_NBYTES": 64, "STAGES": stages, "SLICES": 1, "SPLITS": splits, "SWIZZLE": swizzle}
-                if space.refusal(sizes | cuts) is None:
-                    return sizes | cuts
+                cuts = {"DEPTH_NBYTES": 64, "STAGES": stages, "SLICES": 1, "SPLITS": splits, "STREAM": 0}
+                config = sizes | cuts | {"SWIZZLE": swizzle}
+                if space.refusal(config) is None:
+                    return config
         return next(iter(space))
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
-        text = mma_header(problem) + template("matmul_mma.c")
-        fixed = {**config, "MAX_BATCH": MAX_BATCH, "BLOCKS_MOST": blocks_most(problem, config)}
+        text = mma_header(problem) + template("matmul_share.c") + template("matmul_mma.c")
+        holders = group_threads(config) // int(config["SLICES"])
+        fixed = config | share_defines(config, _groups(problem, config), holders)
         defines = tuple((name, int(value)) for name, value in fixed.items())
         entry, group = entry_name(self.name, problem), (group_threads(config), 1, 1)
         return Source(
@@ -208,8 +208,7 @@ class MatmulMma:
         )  # fmt: skip
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]:
-        batch = min(problem.space[0], MAX_BATCH)
-        return (_groups(problem, config) // problem.space[0], batch, int(config["SPLITS"]))
+        return share_grid(config, _groups(problem, config))
 
     def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]:
         return values(problem)
@@ -219,14 +218,15 @@ def _depth_nbytes(problem: Problem) -> int:
     return problem.space[DEPTH] * DTYPES[element(dot_of(problem).src[0])[0]].nbytes
 
 
+def _registers(config: Config) -> int:
+    """Of a thread: its sums, one step of both factors, and all else."""
+    warp_m, warp_n = int(config["WARP_M"]), int(config["WARP_N"])
+    return warp_m * warp_n // 32 + (warp_m + warp_n) // 4 + OTHER_REGISTERS
+
+
 def _groups(problem: Problem, config: Config) -> int:
     _, _, m, n = oriented(problem, transposed(problem))
     return problem.space[0] * -(-m // int(config["BLOCK_M"])) * -(-n // int(config["BLOCK_N"]))
-
-
-def blocks_most(problem: Problem, config: Config) -> int:
-    """For how many blocks a program has partial sums: a power of two, so that one serves many sizes."""
-    return 1 if config["SPLITS"] == 1 else 1 << (_groups(problem, config) - 1).bit_length()
 
 
 def mma_header(problem: Problem) -> str:

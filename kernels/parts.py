@@ -17,27 +17,22 @@ PART_WORK = 1 << 21  # multiply-adds: some 40 microseconds of a core
 BLOCK_M, BLOCK_N = 96, 64  # results of a product that one unit does
 
 
-def parts_of(problem: Problem, limits: Limits) -> int:
-    """Into how many parts the last axis of a reduction is cut; 1 where nothing is won, or each needs what all give."""
-    reductions = [n for n in toposort(problem.body) if n.op == "reduce"]
-    if problem.kind != "reduce" or any(n.op == "reduce" for r in reductions for n in toposort(r.src)):
-        return 1
-    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
-    groups = -(-prod(problem.space[:-1]) // (COLUMNS if column else 1))
-    most = problem.space[-1] // (PART_COLUMN if column else PART_ROW)
-    return max(1, min(-(-PART_GROUPS * limits.compute_units // groups), most))
-
-
 def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
     """Cut the last axis of a reduction with few results into parts.
 
     The first step stores partial results for each part, the second reduces those and does what follows.
     """
-    problem, parts = step.problem, parts_of(step.problem, limits)
+    problem = step.problem
     reductions = [n for n in toposort(problem.body) if n.op == "reduce"]
+    nested = any(n.op == "reduce" for r in reductions for n in toposort(r.src))
+    kept, extent = problem.space[:-1], problem.space[-1]
+    if problem.kind != "reduce" or nested:
+        return [step]
+    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
+    groups = -(-prod(kept) // (COLUMNS if column else 1))
+    parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_ROW))
     if parts <= 1:
         return [step]
-    kept = problem.space[:-1]
     shape = (*kept, parts)
     steps = row_major(shape)
     count = prod(shape)
@@ -45,6 +40,7 @@ def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
     partial = [DTYPES[r.dtype].compute for r in (*reductions, *offsets)]
     outputs = tuple(Operand(dtype, (*steps[:-1], 0), 0, count) for dtype in partial)
     halves = Problem("reduce", problem.space, problem.inputs, outputs, (*reductions, *offsets), problem.scalars, parts)
+    first = _pruned(halves, step)
     nodes = tuple(Node("partial", (), None, shape, dtype) for dtype in partial)
     loads = [Node("load", (), len(problem.inputs) + k, shape, dtype) for k, dtype in enumerate(partial)]
     gather = _Gathering(step, shape)
@@ -53,10 +49,10 @@ def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
     for r, load in zip(reductions, loads, strict=False):
         replaced[id(r)] = gather.spread(r, load, next(means)) if r.arg == "spread" else gather.plain(r, load)
     inputs = (*problem.inputs, *(Operand(dtype, steps, 0, count) for dtype in partial))
-    body = tuple(rebuild(root, replaced) for root in problem.body)
+    body = tuple(_rebuild(root, replaced) for root in problem.body)
     second = Problem("reduce", shape, inputs, problem.outputs, body, tuple(gather.scalars))
     whole_step = Step(second, (*step.inputs, *nodes), step.outputs, tuple(gather.constants))
-    return [pruned(Step(halves, step.inputs, nodes, step.scalars)), pruned(whole_step)]
+    return [Step(first.problem, first.inputs, nodes, first.scalars), _pruned(second, whole_step)]
 
 
 def product_in_parts(step: Step, limits: Limits) -> list[Step]:
@@ -83,15 +79,15 @@ def product_in_parts(step: Step, limits: Limits) -> list[Step]:
         shape = whole if len(node.shape) == 4 else whole[:-1]
         made[id(node)] = Node(node.op, tuple(made[id(s)] for s in node.src), node.arg, shape, node.dtype)
     node = Node("partial", (), None, (parts, m, n), dot.dtype)
-    batch_of_parts = Problem("matmul", whole, inputs, (partial,), (made[id(dot)],), problem.scalars)
+    first = _pruned(Problem("matmul", whole, inputs, (partial,), (made[id(dot)],), problem.scalars), step)
     space = (1, m, n, parts)
     load = Node("load", (), len(problem.inputs), space, dot.dtype)
     total = Node("reduce", (load,), "sum", space[:-1], dot.dtype)
-    body = tuple(rebuild(root, {id(dot): total}) for root in problem.body)
+    body = tuple(_rebuild(root, {id(dot): total}) for root in problem.body)
     sums = Operand(dot.dtype, (0, n, 1, m * n), 0, parts * m * n)
     second = Problem("reduce", space, (*problem.inputs, sums), problem.outputs, body, problem.scalars)
     whole_step = Step(second, (*step.inputs, node), step.outputs, step.scalars)
-    return [pruned(Step(batch_of_parts, step.inputs, (node,), step.scalars)), pruned(whole_step)]
+    return [Step(first.problem, first.inputs, (node,), first.scalars), _pruned(second, whole_step)]
 
 
 def _divisor(depth: int, units: int) -> int:
@@ -142,7 +138,7 @@ class _Gathering:
         return Node("scalar", (), len(self.scalars) - 1, self.kept, dtype)
 
 
-def rebuild(root: Node, replaced: dict[int, Node]) -> Node:
+def _rebuild(root: Node, replaced: dict[int, Node]) -> Node:
     """`root` with some nodes replaced. Shapes of per-row nodes stay; nothing per element is above a reduction."""
     for node in toposort([root]):
         if id(node) not in replaced:
@@ -151,9 +147,8 @@ def rebuild(root: Node, replaced: dict[int, Node]) -> Node:
     return replaced[id(root)]
 
 
-def pruned(step: Step) -> Step:
-    """`step` without the inputs and scalars that its body does not use."""
-    problem = step.problem
+def _pruned(problem: Problem, step: Step) -> Step:
+    """`problem` without the inputs and scalars of `step` that its body does not use."""
     order = toposort(problem.body)
     inputs = sorted({n.arg for n in order if n.op in ("load", "gather")})
     scalars = sorted({n.arg for n in order if n.op == "scalar"})

@@ -166,6 +166,7 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     "mask": (ValueError, "mask", lambda: nn.attention(*[tw.ones((2, 4, 8))] * 3, mask=tw.ones((3, 5)))),
     "integers": (TypeError, "floats", lambda: nn.attention(*[tw.ones((2, 4, 8), dtype=tw.int32)] * 3)),
     "channels": (ValueError, "channels", lambda: nn.conv(tw.ones((1, 3, 8, 8)), tw.ones((4, 2, 3, 3)))),
+    "complex": (TypeError, "real numbers", lambda: nn.conv(tw.ones((1, 3, 8)), tw.ones((4, 3, 3), dtype=tw.complex64))),
     "window": (ValueError, "pad more", lambda: nn.conv(tw.ones((1, 3, 2, 8)), tw.ones((4, 3, 3, 3)))),
     "layout": (ValueError, "layout", lambda: nn.conv(tw.ones((1, 3, 8, 8)), tw.ones((4, 3, 3, 3)), layout="CHWN")),
     "stride": (ValueError, "stride", lambda: nn.max_pool(tw.ones((1, 3, 8, 8)), 2, stride=0)),

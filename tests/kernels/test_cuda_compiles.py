@@ -36,6 +36,7 @@ from tilewright.kernels.matmul_header import template
 from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import Config
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -121,7 +122,8 @@ def test_sampled_configs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["matmul_tile.c", "matmul_mma.c", "attention_tile.c"])
 def test_a_template_compiles_alone(name: str) -> None:
-    assert compile_cuda(prelude("cuda") + template(name), "sm_80")[:4] == b"\x7fELF"
+    text = template(name).replace('#include "matmul_share.c"', template("matmul_share.c"))
+    assert compile_cuda(prelude("cuda") + text, "sm_80")[:4] == b"\x7fELF"
 
 
 def test_an_error_names_the_line_of_our_file() -> None:
@@ -152,3 +154,17 @@ def test_what_nvrtc_makes_of_tensor_cores(name: str, architecture: str) -> None:
     assert " 0 bytes spill stores, 0 bytes spill loads" in log
     (registers,) = re.findall(r"Used (\d+) registers", log)
     assert int(registers) <= 255
+
+
+@pytest.mark.skipif(library() is None, reason="needs NVRTC: nvcc tells of registers elsewhere")
+@pytest.mark.parametrize("change", [{"STREAM": 264, "STAGES": 3}, {"STREAM": 132}, {"SPLITS": 4}], ids=str)
+def test_groups_that_share_blocks_spill_nothing(change: Config) -> None:
+    """The sums stay in registers on their way to and from other groups; two groups of 128 threads fill a unit's."""
+    kernel, hopper = MatmulMma(), replace(LIMITS, compute_units=132, launch_shared_nbytes=227 << 10)
+    size = 1024 if "SPLITS" in change else 3072
+    (step,) = fused(matmul(array(size, 3072, dtype="float16"), array(3072, size, dtype="float16")), limits=hopper)
+    config = {**kernel.default(step.problem, hopper), **dict(BLOCK_M=128, BLOCK_N=128, WARP_M=64, WARP_N=64), **change}
+    assert kernel.space(step.problem, hopper).refusal(config) is None
+    for architecture in ("sm_80", "sm_90a"):
+        _, log = inspect_cuda(cuda_text(kernel.render(step.problem, config)), architecture)
+        assert " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
