@@ -9,7 +9,7 @@ from math import ceil
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
-from tilewright.backends.protocol import Limits, Parameter, Source, Value
+from tilewright.backends.protocol import Limits, Parameter, Source, Unsupported, Value
 from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import BATCH, DEPTH, Factor, dot_of, header, oriented, sum_type, template
@@ -84,6 +84,13 @@ def tile_maps(problem: Problem, config: Config) -> tuple[TensorMap, TensorMap] |
     a = tile_map(problem, first, int(config["BLOCK_M"]), depth)
     b = tile_map(problem, second, int(config["BLOCK_N"]), depth)
     return (a, b) if a and b and a.refusal() is None and b.refusal() is None else None
+
+
+def _needed_maps(problem: Problem, config: Config) -> tuple[TensorMap, TensorMap]:
+    found = tile_maps(problem, config)
+    if found is None:  # the space is empty there
+        raise Unsupported(f"matmul_wgmma: the copy engine cannot bring the factors of {problem.title}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -214,8 +221,7 @@ class MatmulWgmma:
         return (min(parts, groups) if groups else parts, 1, 1)
 
     def values(self, problem: Problem, config: Config) -> tuple[Value, ...]:
-        given, maps = values(problem), tile_maps(problem, config)
-        assert maps is not None, "space is empty where the copy engine cannot bring a factor"
+        given, maps = values(problem), _needed_maps(problem, config)
         split = len(given) - len(problem.scalars)
         return (*given[:split], *maps, *given[split:])
 
@@ -245,8 +251,7 @@ def _blocks(problem: Problem, config: Config) -> int:
 
 def wgmma_header(problem: Problem, config: Config) -> str:
     """The header of every template (see matmul_header.py), how tiles lie, and the instruction."""
-    swap, maps = transposed(problem), tile_maps(problem, config)
-    assert maps is not None
+    swap, maps = transposed(problem), _needed_maps(problem, config)
     factors = oriented(problem, swap)[:2]
     lines = [f"#define NBYTES {DTYPES[maps[0].dtype].nbytes}"]
     for letter, factor, tiles in zip("AB", factors, maps, strict=True):

@@ -16,7 +16,7 @@ from tests.kernels.graphs import broadcast, fused, gelu, leaf, matmul, op, view
 from tests.kernels.judge import check_steps, run_problem
 from tests.kernels.test_matmul_mma import KINDS, TURNS, cast, factor, numbers, only_step, scaled_bytes, square
 from tilewright.backends.cache import load_program
-from tilewright.backends.protocol import LaunchError
+from tilewright.backends.protocol import LaunchError, Unsupported
 from tilewright.kernels import KERNELS
 from tilewright.kernels.matmul_wgmma import MatmulWgmma, shared_nbytes, tile_maps
 from tilewright.kernels.node import Node, View
@@ -88,10 +88,10 @@ def test_every_type(names: tuple[str, str], device: EmulatedCuda) -> None:
     check_exactly(numbers(66, 72, dtype=first), numbers(72, 35, dtype=second), (False, True), device)
 
 
-@pytest.mark.parametrize("shape", [(1, 33, 40), (33, 1, 40), (1, 1, 24)])
+@pytest.mark.parametrize("shape", [(1, 33, 40), (33, 1, 40), (1, 1, 24), (33, 40, 1)])
 def test_axes_of_one_element(shape: tuple[int, int, int], device: EmulatedCuda) -> None:
     m, n, k = shape
-    check_exactly(numbers(m, k), numbers(k, n), (False, True), device)
+    check_exactly(numbers(m, k), numbers(k, n), (k == 1, k != 1), device)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")  # the oracle's
@@ -120,10 +120,11 @@ def heads() -> Node:
     return matmul(query, view(key, (3, 24, 50), (1200, 1, 24)))
 
 
-def written_across() -> Node:
+def written_across(first: Node, second: Node) -> Node:
     """Into the columns of a larger matrix, so that its rows' axis is the contiguous one."""
-    value = matmul(leaf(numbers(33, 40)), leaf(numbers(40, 24)))
-    return Node("write", (leaf(numbers(40, 50)), value), View((33, 24), (1, 50), 2), (40, 50), "float16")
+    whole = np.zeros((40, 50), KINDS.get(first.dtype, np.int32))
+    value = matmul(first, second)
+    return Node("write", (leaf(whole), value), View((33, 24), (1, 50), 2), (40, 50), first.dtype)
 
 
 GRAPHS: dict[str, Callable[[], Node]] = {
@@ -148,8 +149,12 @@ def test_batches_and_epilogues(name: str, groups: int, device: EmulatedCuda) -> 
         assert groups and KERNEL.grid(problem, SMALL)[0] <= 4
 
 
-def test_result_in_transposed_order(device: EmulatedCuda) -> None:
-    steps = fused(written_across(), limits=device.limits)
+@pytest.mark.parametrize("names", [("float16", "float16"), ("uint8", "int8")])
+def test_result_in_transposed_order(names: tuple[str, str], device: EmulatedCuda) -> None:
+    a, b = numbers(33, 48, dtype=KINDS[names[0]]), numbers(48, 24, dtype=KINDS[names[1]])
+    halves = names[0] == "float16"
+    pair = (leaf(a), leaf(b)) if halves else (cast(leaf(a), "int32"), cast(factor(b, True), "int32"))
+    steps = fused(written_across(*pair), limits=device.limits)
     assert "#define M n2" in KERNEL.render(steps[-1].problem, SMALL).body  # the transposed product
     check_steps(steps[-1:], device, KERNEL, SMALL)
 
@@ -190,6 +195,8 @@ def test_a_new_buffer_and_one_at_an_odd_address(device: EmulatedCuda) -> None:
     launch()
     np.testing.assert_array_equal(np.frombuffer(device.read(out, 64 * 32 * 2), np.float16), 2 * once)
     other.handle += 2
+    with pytest.raises(Unsupported, match="matmul_wgmma: the copy engine cannot bring the factors of matmul"):
+        KERNEL.values(square(63, "float16"), SMALL)
     with pytest.raises(LaunchError, match="argument 1 cannot be copied in boxes: its first element is at"):
         launch.set(1, other)
 
