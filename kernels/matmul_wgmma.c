@@ -44,7 +44,9 @@
 #define SPLITS 2
 #define BLOCKS_MOST 1024
 #define SWIZZLE 8
-#define KERNEL extern "C" __global__ void __launch_bounds__(288) matmul(PARAMETERS, const TENSOR_MAP map_a, const TENSOR_MAP map_b)
+#define KERNEL \
+    extern "C" __global__ void __launch_bounds__(288) \
+        matmul(PARAMETERS, const TENSOR_MAP map_a, const TENSOR_MAP map_b)
 WARPGROUP_PRODUCT(multiply_step, f32, "m64n32k16.f32.f16.f16",
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 1",
     "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]), "+f"(sum[6]), "+f"(sum[7]),
@@ -65,7 +67,7 @@ WARPGROUP_PRODUCT(multiply_step, f32, "m64n32k16.f32.f16.f16",
 #define TURN_ROW (CHUNK + 8)                  /* words; so far apart, half a warp writes to all banks */
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
 
-/* From one step to the next, from 64 rows to the next, from a box to the next beside it. */
+/* Bytes of a tile from one step to the next, and of A's from 64 rows to the next. */
 #define X_STEP(deep, span) ((deep) ? STEP : STEP / NBYTES * (span))
 #define A_ROWS (A_DEEP ? ROWS * A_SPAN : ROWS * NBYTES / A_SPAN * DEPTH * A_SPAN)
 
@@ -109,7 +111,7 @@ DEVICE void bring(u8 *to, u64 *full, const TensorMap *map_a, const TensorMap *ma
 #define STAGE(tile) ((u32)((tile) % STAGES))
 #define PARITY(tile) ((u32)((tile) / STAGES % 2))
 
-/* A block's sums, in the order in which wgmma spreads them; `first` is the number of its first tile. */
+/* A warpgroup's sums of a block, as wgmma spreads them over threads; `first` is the number of the block's first tile. */
 DEVICE void multiply(const u8 *shared, u64 *full, u64 *empty, u32 first, int tiles, u32 consumer, u32 lane,
                      ACC sum[MATRICES][PER_THREAD]) {
     UNROLL
