@@ -63,6 +63,7 @@ WARPGROUP_PRODUCT(multiply_step, f32, "m64n32k16.f32.f16.f16",
 #define STAGE_NBYTES (A_NBYTES + B_NBYTES)
 #define MATRICES (BLOCK_M / CONSUMERS / ROWS) /* a warpgroup's, one below the other */
 #define PER_THREAD (BLOCK_N / 2)              /* sums of each of them */
+#define WARP_SUMS (32 * MATRICES * PER_THREAD)
 #define CHUNK 32                              /* columns that a warp turns in shared memory at once */
 #define TURN_ROW (CHUNK + 8)                  /* words; so far apart, half a warp writes to all banks */
 #define LEAST(x, y) ((x) < (y) ? (x) : (y))
@@ -79,13 +80,15 @@ DEVICE u64 describe(const u8 *tile, u32 deep, u32 span) {
     return shared_address(tile) / 16 | across << 16 | down << 32 | exchange << 62;
 }
 
-/* The block with that number. Groups that run together walk down SWIZZLE rows of blocks before the next column: they
-   share more of A and B. */
-DEVICE void locate(PARAMETERS, i64 block, i64 *b, i64 *i, i64 *j) {
-    const i64 high = (M + BLOCK_M - 1) / BLOCK_M, wide = (N + BLOCK_N - 1) / BLOCK_N;
-    const i64 inside = block % (high * wide), band = inside / (SWIZZLE * wide), within = inside % (SWIZZLE * wide);
-    const i64 height = LEAST(SWIZZLE, high - band * SWIZZLE);
-    *b = block / (high * wide), *i = (band * SWIZZLE + within % height) * BLOCK_M, *j = within / height * BLOCK_N;
+/* The block with that number; their count fits, as memory holds what they compute. Groups that run together walk down
+   SWIZZLE rows of blocks before the next column: they share more of A and B. */
+DEVICE void locate(PARAMETERS, u32 block, i64 *b, i64 *i, i64 *j) {
+    const u32 high = (u32)((M + BLOCK_M - 1) / BLOCK_M), wide = (u32)((N + BLOCK_N - 1) / BLOCK_N);
+    const u32 inside = block % (high * wide), band = inside / (SWIZZLE * wide), within = inside % (SWIZZLE * wide);
+    const u32 height = LEAST(SWIZZLE, high - band * SWIZZLE);
+    *b = block / (high * wide);
+    *i = (i64)(band * SWIZZLE + within % height) * BLOCK_M;
+    *j = (i64)(within / height) * BLOCK_N;
 }
 
 /* One thread begins to bring the tiles of both factors from depth `p` on; all bytes of a box count, also zeros. */
@@ -149,14 +152,12 @@ DEVICE void multiply(const u8 *shared, u64 *full, u64 *empty, u32 first, int til
 DEVICE_ARRAY(ACC, partial, SPLITS * BLOCKS_MOST * BLOCK_M * BLOCK_N);
 DEVICE_ARRAY(u32, arrived, BLOCKS_MOST * 4 * CONSUMERS); /* warps that have left their sums; 0 behind the last one */
 
-/* Leaves a warp's sums for the last one at that place to come, who gets all of them; whether this is the last. */
-DEVICE int meet_splits(u32 *turned, i64 block, int split, u32 warp, u32 lane, ACC sum[MATRICES][PER_THREAD]) {
-    /* volatile: neither kept in a register nor taken from this multiprocessor's cache, which may lag behind others */
-    volatile ACC *const mine = partial + (block * SPLITS * 4 * CONSUMERS + warp) * (32 * MATRICES * PER_THREAD) + lane;
-    const i64 apart = BLOCK_M * BLOCK_N;
+/* Leaves a warp's sums in memory; whether it is the last one at its place in the block, and all are there. */
+DEVICE int meet_splits(u32 *turned, u32 block, int split, u32 warp, u32 lane, ACC sum[MATRICES][PER_THREAD]) {
+    ACC *const mine = partial + (u64)((block * SPLITS + split) * 4 * CONSUMERS + warp) * WARP_SUMS + lane;
     UNROLL
     for (int e = 0; e < MATRICES * PER_THREAD; e++)
-        mine[split * apart + 32 * e] = sum[e / PER_THREAD][e % PER_THREAD];
+        mine[32 * e] = sum[e / PER_THREAD][e % PER_THREAD];
     FENCE(); /* what was written is seen before the count */
     WARP_BARRIER();
     u32 *const count = arrived + block * 4 * CONSUMERS + warp;
@@ -168,34 +169,48 @@ DEVICE int meet_splits(u32 *turned, i64 block, int split, u32 warp, u32 lane, AC
     WARP_BARRIER();
     const u32 before = *turned;
     WARP_BARRIER(); /* before sums are turned there */
-    if (before != SPLITS - 1)
-        return 0;
     FENCE();
-    for (int other = 0; other < SPLITS; other++) {
-        UNROLL
-        for (int e = 0; e < MATRICES * PER_THREAD; e++) {
-            const ACC theirs = mine[other * apart + 32 * e];
-            ACC *const total = &sum[e / PER_THREAD][e % PER_THREAD];
-            *total = other == 0 ? theirs : *total + theirs;
-        }
-    }
-    return 1;
+    return before == SPLITS - 1;
 }
 #else
 #define meet_splits(turned, block, split, warp, lane, sum) 1
 #endif
 
+/* A thread's sums of CHUNK columns from its sum `first` on: its own, or where there are SPLITS, those of all parts. */
+DEVICE void take(ACC taken[CHUNK / 2], u32 block, u32 warp, u32 lane, int first, ACC sum[MATRICES][PER_THREAD]) {
+#if SPLITS > 1
+    /* volatile: not taken from this multiprocessor's cache, which may lag behind what others write */
+    const volatile ACC *from = partial + (u64)(block * SPLITS * 4 * CONSUMERS + warp) * WARP_SUMS + lane;
+#pragma unroll 1 /* a sum of each column is as much as fits beside those under way */
+    for (int split = 0; split < SPLITS; split++, from += BLOCK_M * BLOCK_N) {
+        UNROLL
+        for (int e = 0; e < CHUNK / 2; e++)
+            taken[e] = split == 0 ? from[32 * (first + e)] : taken[e] + from[32 * (first + e)];
+    }
+#else
+    UNROLL
+    for (int e = 0; e < CHUNK / 2; e++)
+        taken[e] = sum[(first + e) / PER_THREAD][(first + e) % PER_THREAD];
+#endif
+}
+
 /* Stores a warp's sums, 16 rows and CHUNK columns at a time, turned in shared memory so that neighbouring lanes store
    neighbouring elements. `turned` is this warp's own. PTX, "Matrix Fragments for wgmma.mma_async.m64nNk16": a thread
    holds, of every 8 columns, two in row lane / 4 and two 8 rows below. */
-DEVICE void finish(ACC *turned, PARAMETERS, i64 b, i64 i, i64 j, u32 lane, ACC sum[MATRICES][PER_THREAD]) {
-    UNROLL
+DEVICE void finish(ACC *turned, PARAMETERS, u32 block, i64 b, i64 i, i64 j, u32 warp, u32 lane,
+                   ACC sum[MATRICES][PER_THREAD]) {
+#if SPLITS == 1
+    UNROLL /* a register has no run-time index */
+#else
+#pragma unroll 1
+#endif
     for (int part = 0; part < MATRICES * (BLOCK_N / CHUNK); part++) {
         const int r = part / (BLOCK_N / CHUNK), chunk = part % (BLOCK_N / CHUNK);
+        ACC taken[CHUNK / 2];
+        take(taken, block, warp, lane, part * (CHUNK / 2), sum);
         UNROLL
         for (int e = 0; e < CHUNK / 2; e++)
-            turned[(lane / 4 + e % 4 / 2 * 8) * TURN_ROW + e / 4 * 8 + lane % 4 * 2 + e % 2] =
-                sum[r][chunk * (CHUNK / 2) + e];
+            turned[(lane / 4 + e % 4 / 2 * 8) * TURN_ROW + e / 4 * 8 + lane % 4 * 2 + e % 2] = taken[e];
         WARP_BARRIER();
 #pragma unroll 2 /* of all at once, addresses would push sums out of registers */
         for (int row = 0; row < 16; row++)
@@ -219,8 +234,8 @@ KERNEL {
     }
     BARRIER();
     /* Blocks, each as often as it has parts; a part of the depth has as many tiles as every other, or fewer. */
-    const i64 parts = BATCH * ((M + BLOCK_M - 1) / BLOCK_M) * ((N + BLOCK_N - 1) / BLOCK_N) * SPLITS;
-    const i64 apart = GROUPS ? GROUPS : parts;
+    const u32 parts = (u32)(BATCH * ((M + BLOCK_M - 1) / BLOCK_M) * ((N + BLOCK_N - 1) / BLOCK_N)) * SPLITS;
+    const u32 apart = GROUPS ? GROUPS : parts;
     const int all_tiles = (int)((K + DEPTH - 1) / DEPTH), share = (all_tiles + SPLITS - 1) / SPLITS;
     i64 b, i, j;
     u32 tile = 0;
@@ -229,7 +244,7 @@ KERNEL {
             return;
         prefetch_map(&map_a);
         prefetch_map(&map_b);
-        for (i64 part = GROUP(0); part < parts; part += apart) {
+        for (u32 part = (u32)GROUP(0); part < parts; part += apart) {
             locate(ARGUMENTS, part / SPLITS, &b, &i, &j);
             const int begin = (int)(part % SPLITS) * share, end = LEAST(begin + share, all_tiles);
             for (int t = begin; t < end; t++, tile++) {
@@ -243,13 +258,13 @@ KERNEL {
     ACC *const turned = (ACC *)(empty + STAGES) + warp * 16 * TURN_ROW;
     const i64 row = consumer * MATRICES * ROWS + warp % 4 * 16;
     ACC sum[MATRICES][PER_THREAD];
-    for (i64 part = GROUP(0); part < parts; part += apart) {
+    for (u32 part = (u32)GROUP(0); part < parts; part += apart) {
         const int split = (int)(part % SPLITS), left = all_tiles - split * share;
         const int tiles = left < 0 ? 0 : LEAST(share, left);
         multiply(shared, full, empty, tile, tiles, consumer, lane, sum);
         tile += tiles;
         locate(ARGUMENTS, part / SPLITS, &b, &i, &j);
         if (meet_splits((u32 *)turned, part / SPLITS, split, warp, lane, sum))
-            finish(turned, ARGUMENTS, b, i + row, j, lane, sum);
+            finish(turned, ARGUMENTS, part / SPLITS, b, i + row, j, warp, lane, sum);
     }
 }

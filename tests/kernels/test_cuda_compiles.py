@@ -193,12 +193,15 @@ def test_what_nvrtc_makes_of_warpgroups(
 
 
 @pytest.mark.skipif(library() is None, reason="needs NVRTC: nvcc tells of registers elsewhere")
-def test_an_epilogue_spills_no_sums() -> None:
-    product = Node("cast", (matmul(array(4096, 4096, dtype="float16"), array(4096, 4096, dtype="float16")),), None,
-                   (4096, 4096), "float32")  # fmt: skip
-    _, log = inspect_cuda(
-        cuda_text(wgmma_source(gelu(op("add", product, broadcast(array(4096), (4096, 4096)))))), "sm_90a"
-    )
+@pytest.mark.parametrize(
+    ("m", "k", "changed"),
+    [(4096, 4096, {}), (600, 16384, {"BLOCK_M": 128, "BLOCK_N": 256, "CONSUMERS": 2, "SPLITS": 4, "GROUPS": 0})],
+)
+def test_an_epilogue_spills_no_sums(m: int, k: int, changed: dict[str, int]) -> None:
+    product = matmul(array(m, k, dtype="float16"), array(k, m, dtype="float16"))
+    wide = Node("cast", (product,), None, (m, m), "float32")
+    source = wgmma_source(gelu(op("add", wide, broadcast(array(m), (m, m)))), **changed)
+    _, log = inspect_cuda(cuda_text(source), "sm_90a")
     assert " 0 bytes spill stores, 0 bytes spill loads" in log and "Potential Performance Loss" not in log
 
 
