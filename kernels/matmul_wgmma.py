@@ -25,7 +25,7 @@ TURN_NBYTES = 16 * (32 + 8) * 4  # of shared memory, in which a warp turns sums
 
 CHOICES: dict[str, tuple[int, ...]] = {
     "BLOCK_M": (64, 128, 256),
-    "BLOCK_N": (32, 64, 128, 192, 256),
+    "BLOCK_N": (32, 64, 96, 128, 160, 192, 224, 256),
     "DEPTH_NBYTES": (32, 64, 128),
     "STAGES": (2, 3, 4, 6, 8),
     "CONSUMERS": (1, 2),

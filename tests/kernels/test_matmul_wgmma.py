@@ -170,6 +170,12 @@ def test_random_valid_configs(seed: int, device: EmulatedCuda) -> None:
     check_exactly(a, b, turned, device, rng.choice(split or configs))
 
 
+@pytest.mark.parametrize("columns", [96, 224])  # whose boxes are 64 bytes wide, several side by side
+def test_widths_that_128_bytes_do_not_divide(columns: int, device: EmulatedCuda) -> None:
+    config = {**SMALL, "BLOCK_M": 128, "BLOCK_N": columns, "CONSUMERS": 2, "DEPTH_NBYTES": 128}
+    check_exactly(numbers(130, 200), numbers(200, 235), (True, False), device, config)
+
+
 @pytest.mark.parametrize("k", [512, 520, 1000])  # of 4 parts: equal, one shorter, the last of them nearly empty
 def test_groups_that_share_a_block(k: int, device: EmulatedCuda) -> None:
     """The count of warps that came is 0 again after each launch."""
