@@ -8,9 +8,13 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tilewright.backends.dialect import assemble, parameters, prelude
-from tilewright.backends.protocol import Found, Source
+from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Found, Layout, Limits, Source
 
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "-w")
 """What NVRTC and nvcc are given beside the architecture. Only FMA() contracts; nothing is flushed to zero."""
@@ -30,6 +34,43 @@ def architecture(major: int, minor: int) -> str:
     return f"sm_{major}{minor}" + ("a" if major >= 9 else "")
 
 
+def limits_of(properties: dict[str, Any], arch: str, maps: bool) -> Limits:
+    """What a device offers by cudaGetDeviceProperties, its architecture, and whether the driver writes tensor maps."""
+    major, memory = properties["major"], properties["totalGlobalMem"]
+    units = {"mma"} if major >= 8 else set()  # with its shapes of sm_80, ldmatrix and cp.async
+    units |= {"wgmma"} if arch == "sm_90a" and maps else set()  # with its copy engine
+    return Limits(
+        threads_per_group=properties["maxThreadsPerBlock"],
+        shared_nbytes=properties["sharedMemPerBlock"],  # what a kernel may declare; see launch_shared_nbytes
+        registers=properties["regsPerBlock"],
+        compute_units=properties["multiProcessorCount"],
+        subgroup=properties["warpSize"],
+        vector_nbytes=16,
+        cache_nbytes=(properties["sharedMemPerMultiprocessor"], properties["l2CacheSize"]),
+        memory_nbytes=memory,
+        allocation_nbytes=memory,
+        dtypes=frozenset(DTYPES),
+        matrix_units=frozenset(units),
+        launch_shared_nbytes=properties["sharedMemPerBlockOptin"],
+    )
+
+
+def surrounding(
+    address: int, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[Layout, int, int]:
+    """How an array (strides in bytes) lies in the memory around it, where that begins, and its bytes.
+
+    It begins at a multiple of 16 bytes if elements are as long apart, so that strides and offsets alone say what 16
+    divides: a copy engine asks.
+    """
+    size = dtype.itemsize
+    reach = [0] if 0 in shape else [(e - 1) * s for e, s in zip(shape, strides, strict=True)]
+    low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
+    lead = (address + low) % 16 // size * size
+    layout = Layout(dtype.name, shape, tuple(s // size for s in strides), (lead - low) // size)
+    return layout, address + low - lead, 0 if 0 in shape else lead - low + high + size
+
+
 @cache
 def include_directories() -> tuple[str, ...]:
     """Where cuda_fp16.h and mma.h lie, for templates that ask: CUDA_PATH, the runtime wheels, the usual place."""
@@ -47,10 +88,20 @@ def compile_options(architecture: str) -> tuple[str, ...]:
     return (f"--gpu-architecture={architecture}", *OPTIONS, *(f"-I{folder}" for folder in include_directories()))
 
 
+def driver_library() -> ctypes.CDLL:
+    """The driver's API. Raises OSError where there is no driver."""
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
+def writes_maps() -> bool:
+    """Whether the driver, which is there, is one of CUDA 12 or later."""
+    return hasattr(driver_library(), "cuTensorMapEncodeTiled")
+
+
 def _driver_is_installed() -> bool:
     """CuPy takes a second to import, so the driver is looked for first."""
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver_library()
     except OSError:
         return False
     return True

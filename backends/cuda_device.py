@@ -15,9 +15,17 @@ import numpy as np
 from cupy.cuda import driver, nvrtc, runtime
 from cupy.cuda.function import Module
 
-from tilewright.backends.cuda import OPTIONS, architecture, compile_options, cuda_text
+from tilewright.backends.cuda import (
+    OPTIONS,
+    architecture,
+    compile_options,
+    cuda_text,
+    limits_of,
+    surrounding,
+    writes_maps,
+)
+from tilewright.backends.cuda_maps import EncodedMap
 from tilewright.backends.dialect import digest, prelude
-from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.launching import SequentialReplay, check_arguments, check_range, pack_value
 from tilewright.backends.protocol import (
     Argument,
@@ -29,13 +37,13 @@ from tilewright.backends.protocol import (
     Launch,
     LaunchError,
     Layout,
-    Limits,
     OutOfMemory,
     Program,
     Source,
     TilewrightError,
     VendorCall,
 )
+from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 
 _ERRORS = (runtime.CUDARuntimeError, driver.CUDADriverError)
 _LOST = {46, 100, 214, 700, 702, 710, 714, 715, 716, 717, 718, 719, 999}
@@ -93,17 +101,42 @@ class CudaLaunch:
         self._arguments[index] = argument
 
 
+class MappedLaunch(CudaLaunch):
+    """A launch with tensor maps among its arguments, written anew for each buffer that takes the place of theirs."""
+
+    __slots__ = ("_maps",)
+
+    def __init__(self, program: CudaProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
+        self._maps: dict[int, EncodedMap] = {}
+        super().__init__(program, grid, arguments)
+
+    def set(self, index: int, argument: Argument) -> None:
+        if isinstance(argument, TensorMap):
+            self._maps[index] = EncodedMap(argument)
+            self._pointers[index] = self._maps[index].address
+            self._arguments[index] = argument
+        else:
+            super().set(index, argument)
+        for place, encoded in self._maps.items():
+            if index in (place, encoded.given.argument):
+                handle = self._arguments[encoded.given.argument].handle  # type: ignore[union-attr]
+                if handle != encoded.buffer:
+                    runtime.setDevice(self._device.number)  # the driver asks for a context
+                    encoded.encode(handle)
+
+
 class CudaProgram:
     def __init__(self, device: CudaDevice, module: Any, source: Source) -> None:
         self.device, self.source, self._module = device, source, module  # the function dies with its module
         self.function = module.get_function(source.entry)
+        self._launch = MappedLaunch if any(p.dtype == TENSOR_MAP for p in source.parameters) else CudaLaunch
         if source.shared_nbytes > device.limits.shared_nbytes:  # more than every kernel may have must be granted
             asked = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             driver.funcSetAttribute(self.function.ptr, asked, source.shared_nbytes)
 
     def bind(self, grid: tuple[int, int, int], *arguments: Argument) -> Launch:
         check_arguments(self.source.entry, self.source.parameters, arguments)
-        return CudaLaunch(self, grid, arguments)
+        return self._launch(self, grid, arguments)
 
 
 class MatmulLaunch:
@@ -145,7 +178,7 @@ class CudaDevice:
         properties = runtime.getDeviceProperties(number)
         self.architecture = architecture(properties["major"], properties["minor"])
         self.fingerprint = _fingerprint(properties, self.architecture)
-        self.limits = _limits(properties, self.architecture)
+        self.limits = limits_of(properties, self.architecture, writes_maps())
         self._pool = cupy.cuda.MemoryPool()
         self.namespace = cupy
 
@@ -244,12 +277,8 @@ class CudaDevice:
         """CuPy reads the capsule and orders our default stream after the exporter's work."""
         with self.handle, cupy.cuda.Stream.null:
             array = cupy.from_dlpack(exporter)
-        size = array.itemsize
-        reach = [(e - 1) * s for e, s in zip(array.shape, array.strides, strict=True)] if array.size else []
-        low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
-        layout = Layout(array.dtype.name, array.shape, tuple(s // size for s in array.strides), -low // size)
-        nbytes = high - low + size if array.size else 0
-        return layout, Buffer(self, nbytes, array.data.ptr + low), array
+        layout, start, nbytes = surrounding(array.data.ptr, array.dtype, array.shape, array.strides)
+        return layout, Buffer(self, nbytes, start), array
 
     def capture(self, launches: Sequence[Launch]) -> SequentialReplay:
         return SequentialReplay(launches)
@@ -287,25 +316,6 @@ class CudaDevice:
         if error.status in _LOST:
             return DeviceLost(f"{self.name} failed during {what} and takes no more work: {error}: restart the process")
         return LaunchError(f"{self.name}: {what} failed: {error}")
-
-
-def _limits(properties: dict[str, Any], arch: str) -> Limits:
-    major, memory = properties["major"], properties["totalGlobalMem"]
-    units = {"mma"} if major >= 8 else set()  # with its shapes of sm_80, ldmatrix and cp.async
-    return Limits(
-        threads_per_group=properties["maxThreadsPerBlock"],
-        shared_nbytes=properties["sharedMemPerBlock"],  # what a kernel may declare; see launch_shared_nbytes
-        registers=properties["regsPerBlock"],
-        compute_units=properties["multiProcessorCount"],
-        subgroup=properties["warpSize"],
-        vector_nbytes=16,
-        cache_nbytes=(properties["sharedMemPerMultiprocessor"], properties["l2CacheSize"]),
-        memory_nbytes=memory,
-        allocation_nbytes=memory,
-        dtypes=frozenset(DTYPES),
-        matrix_units=frozenset(units | ({"wgmma"} if arch == "sm_90a" else set())),
-        launch_shared_nbytes=properties["sharedMemPerBlockOptin"],
-    )
 
 
 def _fingerprint(properties: dict[str, Any], arch: str) -> Fingerprint:

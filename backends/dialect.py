@@ -48,6 +48,7 @@ from pathlib import Path
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Source
+from tilewright.backends.tensor_map import TENSOR_MAP
 
 _HERE = Path(__file__).parent
 
@@ -87,4 +88,4 @@ def digest(text: str) -> str:
 
 def c_name(dtype: str) -> str:
     """How kernels spell a dtype: "f32" for "float32"."""
-    return DTYPES[dtype].c
+    return "TENSOR_MAP" if dtype == TENSOR_MAP else DTYPES[dtype].c

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilewright.backends.protocol import Argument, Buffer, Launch, LaunchError, Parameter
+from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 
 _PACK: dict[str, Callable[..., bytes]] = {
     name: struct.Struct(f"={code}").pack
@@ -34,8 +35,9 @@ def check_arguments(entry: str, parameters: tuple[Parameter, ...], arguments: tu
     if len(arguments) != len(parameters):
         raise LaunchError(f"{entry} takes {len(parameters)} arguments, {len(arguments)} were given")
     for parameter, argument in zip(parameters, arguments, strict=True):
-        if isinstance(argument, Buffer) == (parameter.access == "value"):
-            wanted = "a number" if parameter.access == "value" else "a buffer"
+        is_map, is_value = parameter.dtype == TENSOR_MAP, parameter.access == "value"
+        if isinstance(argument, Buffer) == is_value or isinstance(argument, TensorMap) != is_map:
+            wanted = "a tensor map" if is_map else "a number" if is_value else "a buffer"
             raise LaunchError(f"{entry}: {parameter.name} must be {wanted}, not {argument!r}")
 
 

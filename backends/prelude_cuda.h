@@ -83,6 +83,58 @@ MATRIX_PRODUCT(mma_i8_i8, "m16n8k32.row.col.s32.s8.s8.s32", u32, "r")
 MATRIX_PRODUCT(mma_i8_u8, "m16n8k32.row.col.s32.s8.u8.s32", u32, "r")
 MATRIX_PRODUCT(mma_u8_i8, "m16n8k32.row.col.s32.u8.s8.s32", u32, "r")
 MATRIX_PRODUCT(mma_u8_u8, "m16n8k32.row.col.s32.u8.u8.s32", u32, "r")
+
+/* From here on what "wgmma" among the matrix units stands for: sm_90a alone. A barrier (PTX: mbarrier) is a u64 in shared
+   memory. Its phases end when as many have arrived as it was made for and all bytes have that they announced. */
+struct ALIGNED(128) TensorMap {
+    u64 words[16];
+};
+#define TENSOR_MAP __grid_constant__ TensorMap
+DEVICE void barrier_init(u64 *barrier, u32 count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared_address(barrier)), "r"(count) : "memory");
+}
+/* Behind barrier_init and before BARRIER(): the copy engine is to see them too. */
+#define BARRIERS_ARE_MADE() \
+    asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory")
+DEVICE void barrier_arrive(u64 *barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared_address(barrier)) : "memory");
+}
+/* Arrives, and announces bytes that copy_box brings. */
+DEVICE void barrier_expect(u64 *barrier, u32 nbytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"(shared_address(barrier)), "r"(nbytes) : "memory");
+}
+/* Waits for the end of the phase with that parity: the first one has 0, and the one before it counts as ended. */
+DEVICE void barrier_wait(u64 *barrier, u32 parity) {
+    u32 over;
+    do {
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                     : "=r"(over) : "r"(shared_address(barrier)), "r"(parity) : "memory");
+    } while (!over);
+}
+
+/* One thread begins to copy the box whose first element is (x, y, z); all its bytes arrive at the barrier. */
+DEVICE void copy_box(void *to, const TensorMap *map, u64 *barrier, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5}], [%2];"
+                 :: "r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z) : "memory");
+}
+DEVICE void prefetch_map(const TensorMap *map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+
+/* sum += a b by the 4 warps of a warpgroup, of 64 rows, what `shape` says and 32 bytes of depth, with both factors as
+   descriptors of shared memory. `operands` names `count` registers of sums and the two descriptors; its last numbers
+   say which factors lie along their other axis. Begun behind WGMMA_FENCE(), which orders it after what wrote the sums;
+   a batch ends with WGMMA_COMMIT(), and WGMMA_WAIT(n) leaves at most the n latest under way: until then sums and tiles
+   are not to be touched. HOLD keeps the compiler from moving uses of a sum across. */
+#define WARPGROUP_PRODUCT(name, type, shape, operands, ...) \
+    DEVICE void name(type *sum, u64 a, u64 b) { \
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned." shape " " operands "; }" \
+                     : __VA_ARGS__ : "l"(a), "l"(b) : "memory"); \
+    }
+#define WGMMA_FENCE() asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
+#define WGMMA_COMMIT() asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
+#define WGMMA_WAIT(n) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory")
+#define HOLD(letter, x) asm volatile("" : "+" letter(x) :: "memory")
 #endif
 
 #define GROUP(d) GROUP_AXIS(d)

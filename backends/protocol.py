@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from tilewright.backends.language import C, Language
+from tilewright.backends.tensor_map import TensorMap
 
 PROTOCOL_VERSION = 1
 
@@ -95,7 +96,7 @@ class Parameter:
     """One kernel parameter. `access` is "in", "out" or "inout" for a buffer, "value" for a scalar.
 
     A value's dtype is int64, float32 or float64, and int32 where that is the language's index; of a raw source's also
-    any other integer's.
+    any other integer's. Where a copy engine is to be told of a buffer, it is TENSOR_MAP (tensor_map.py).
     """
 
     name: str
@@ -176,7 +177,8 @@ class Buffer:
         return f"Buffer({self.device.name}, {self.nbytes} bytes)"
 
 
-Argument = Buffer | int | float
+Value = int | float | TensorMap
+Argument = Buffer | Value
 
 
 class Launch(Protocol):

@@ -14,6 +14,7 @@ from tilewright.kernels.matmul_dot import MatmulDot
 from tilewright.kernels.matmul_lanes import MatmulLanes
 from tilewright.kernels.matmul_mma import MatmulMma
 from tilewright.kernels.matmul_tile import MatmulTile
+from tilewright.kernels.matmul_wgmma import MatmulWgmma
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
 from tilewright.kernels.scan import ScanColumns, ScanRows
@@ -30,7 +31,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "sort": (SortTiles(),),
     "select": (Select(),),
     "merge": (Merge(),),
-    "matmul": (MatmulDot(), MatmulLanes(), MatmulCpu(), MatmulMma(), MatmulTile(), MatmulBlock()),
+    "matmul": (MatmulDot(), MatmulLanes(), MatmulCpu(), MatmulWgmma(), MatmulMma(), MatmulTile(), MatmulBlock()),
 }
 """The kernels for each kind of problem, the preferred one first."""
 

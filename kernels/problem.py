@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.language import C, Language
-from tilewright.backends.protocol import Limits, Source
+from tilewright.backends.protocol import Limits, Source, Value
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.space import Config, Space
 
@@ -217,7 +217,7 @@ class Kernel(Protocol):
 
     def grid(self, problem: Problem, config: Config) -> tuple[int, int, int]: ...
 
-    def values(self, problem: Problem, config: Config) -> tuple[int | float, ...]: ...
+    def values(self, problem: Problem, config: Config) -> tuple[Value, ...]: ...
 
 
 def merge_sizes(problem: Problem) -> tuple[int, int, int]:

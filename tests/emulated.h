@@ -45,7 +45,7 @@ namespace emulated {
 struct Index {
     long long x, y, z;
 };
-enum State { READY, WAITING, GATHERED, DONE }; /* at a barrier; at an instruction of the whole warp */
+enum State { READY, WAITING, GATHERED, POLLING, DONE }; /* at BARRIER(); at a warp's instruction; at an mbarrier */
 constexpr int COPIES = 64;
 struct Copy {
     char *to;
@@ -57,6 +57,8 @@ struct Thread {
     Index index;
     State state;
     int line; /* of the barrier it waits at */
+    const unsigned long long *polled;
+    unsigned parity; /* of the phase it waits for */
     int begun, done, batch; /* copies into shared memory, and the batch that is being put together */
     Copy copies[COPIES];
 };
@@ -74,6 +76,13 @@ static ucontext_t scheduler;
 static void (*kernel)();
 static char fault[200];
 
+/* emulated_hopper.h: whether a phase has ended; the arrival of a copy; what else happens when. */
+static bool phase_over(const unsigned long long *barrier, unsigned parity);
+static bool land_copy();
+static void all_met(); /* at BARRIER() */
+static void begin_block();
+static void end_block(int warp_count);
+
 static void barrier(int line) {
     current->state = WAITING;
     current->line = line;
@@ -89,20 +98,23 @@ static void start() {
 /* After every thread ran as far as it could: whether the block may go on. They must all have met at one barrier. */
 static bool may_continue(int count) {
     int waiting = 0, line = 0;
-    for (int t = 0; t < count; t++)
+    for (int t = 0; t < count && !*fault; t++)
         if (threads[t].state == GATHERED) {
             std::snprintf(fault, sizeof fault,
                           "%d lanes carry out an instruction of their whole warp without the others",
                           warps[t / 32].arrived);
+        } else if (threads[t].state == POLLING) {
+            std::snprintf(fault, sizeof fault, "thread %d waits at an mbarrier for the end of a phase that never comes", t);
         } else if (threads[t].state == WAITING) {
             if (waiting++ && threads[t].line != line)
                 std::snprintf(fault, sizeof fault, "threads wait at different barriers, in lines %d and %d", line,
                               threads[t].line);
             line = threads[t].line;
         }
-    if (waiting && waiting < count)
+    if (waiting && waiting < count && !*fault)
         std::snprintf(fault, sizeof fault, "%d threads wait at the barrier in line %d, %d have left the kernel",
                       waiting, line, count - waiting);
+    all_met();
     return waiting && !*fault;
 }
 
@@ -111,12 +123,26 @@ static bool run_warp(int warp, int count, bool forward) {
     bool any = false;
     for (int lane = 0; lane < 32; lane++) {
         const int t = warp * 32 + (forward ? lane : 31 - lane);
+        if (t < count && threads[t].state == POLLING && phase_over(threads[t].polled, threads[t].parity))
+            threads[t].state = READY;
         if (t >= count || threads[t].state != READY)
             continue;
         current = threads + t, any = true;
         swapcontext(&scheduler, &current->context);
     }
     return any;
+}
+
+/* Runs all warps as far as they can go, in one order and the other by turns; copies arrive when nobody can go on. */
+static void run_warps(int warp_count, int count, bool forward) {
+    bool any = true;
+    for (; any && !*fault; forward = !forward) {
+        any = false;
+        for (int w = 0; w < warp_count; w++)
+            while (run_warp(forward ? w : warp_count - 1 - w, count, forward))
+                any = true;
+        any = any || land_copy();
+    }
 }
 
 static void run_block(int count, char *stacks) {
@@ -134,15 +160,16 @@ static void run_block(int count, char *stacks) {
     const int warp_count = (count + 31) / 32;
     for (int w = 0; w < warp_count; w++)
         warps[w].arrived = 0;
+    begin_block();
     bool forward = true;
     do {
         for (int t = 0; t < count; t++)
             threads[t].state = READY;
-        for (int w = 0; w < warp_count; w++)
-            while (run_warp(forward ? w : warp_count - 1 - w, count, forward))
-                ;
+        run_warps(warp_count, count, forward);
         forward = !forward;
     } while (may_continue(count));
+    if (!*fault)
+        end_block(warp_count);
 }
 
 /* Runs every block of the grid; returns what went wrong, or an empty text. */

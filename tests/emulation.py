@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from tilewright.backends.protocol import (
     Source,
     VendorCall,
 )  # fmt: skip
+from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 
-TWINS = "".join((Path(__file__).parent / name).read_text() for name in ("emulated.h", "emulated_warp.h"))
+HEADERS = ("emulated.h", "emulated_warp.h", "emulated_hopper.h", "emulated_warpgroup.h")
+TWINS = "".join((Path(__file__).parent / name).read_text() for name in HEADERS)
 FLAGS = (
     "-std=c++17",
     "-O1",
@@ -49,13 +52,16 @@ LIMITS = Limits(
     cache_nbytes=(64 << 10, 4 << 20), memory_nbytes=1 << 32, allocation_nbytes=1 << 32, dtypes=frozenset(DTYPES),
     matrix_units=frozenset(("mma",)), launch_shared_nbytes=99 << 10,
 )  # fmt: skip
+HOPPER = replace(LIMITS, matrix_units=frozenset(("mma", "wgmma")), launch_shared_nbytes=227 << 10)
 
 
 def emulated_text(source: Source) -> str:
     """The twins, the CUDA text unchanged, and a function that runs the grid and returns what went wrong."""
     arguments = []
     for k, p in enumerate(source.parameters, start=3):
-        arguments.append(f"*({c_name(p.dtype)} {'' if p.access == 'value' else '*'}const *)(slots + {k})")
+        pointed = p.access != "value" or p.dtype == TENSOR_MAP
+        star = "*" if p.dtype == TENSOR_MAP else ""
+        arguments.append(f"{star}*({c_name(p.dtype)} {'*' if pointed else ''}const *)(slots + {k})")
     driver = f"""
 #line 1 "the emulation's driver"
 static const i64 *slots;
@@ -68,12 +74,22 @@ extern "C" const char *tilewright_run(const i64 *given) {{
     return f"#define EMULATED_DYNAMIC_NBYTES {source.shared_nbytes}\n" + TWINS + cuda_text(source) + driver
 
 
+class _Map(ctypes.Structure):
+    """struct TensorMap of emulated_hopper.h."""
+
+    _fields_ = (
+        ("base", ctypes.c_int64), ("shape", ctypes.c_int64 * 3), ("strides", ctypes.c_int64 * 2),
+        ("box", ctypes.c_int * 3), ("nbytes", ctypes.c_int), ("span", ctypes.c_int),
+    )  # fmt: skip
+
+
 class EmulatedLaunch:
-    """Grid and arguments in 8-byte slots. Runs when it is called."""
+    """Grid and arguments in 8-byte slots, tensor maps behind them. Runs when it is called."""
 
     def __init__(self, program: EmulatedProgram, grid: tuple[int, int, int], arguments: tuple[Argument, ...]) -> None:
         self._program, self._arguments = program, list(arguments)
         self._slots = (ctypes.c_int64 * (3 + len(arguments)))(*grid)
+        self._maps: dict[int, _Map] = {}
         for index, argument in enumerate(arguments):
             self.set(index, argument)
 
@@ -85,10 +101,25 @@ class EmulatedLaunch:
     def set(self, index: int, argument: Argument) -> None:
         if isinstance(argument, Buffer):
             self._slots[3 + index] = argument.handle
+        elif isinstance(argument, TensorMap):
+            self._encode(index, argument)
         else:
             packed = pack_value(self._program.source.parameters[index].dtype, argument)
             self._slots[3 + index] = int.from_bytes(packed.ljust(8, b"\0"), "little", signed=True)
         self._arguments[index] = argument  # keeps buffers alive
+        for k in self._maps:
+            found = self._arguments[k]
+            if isinstance(found, TensorMap) and found.argument == index:
+                self._encode(k, found)
+
+    def _encode(self, index: int, given: TensorMap) -> None:
+        address = self._arguments[given.argument].handle  # type: ignore[union-attr]
+        reason = given.refusal(address)
+        if reason is not None:
+            raise LaunchError(f"argument {given.argument} cannot be copied in boxes: {reason}")
+        nbytes = DTYPES[given.dtype].nbytes
+        self._maps[index] = _Map(address + given.offset, given.shape, given.strides, given.box, nbytes, given.span)
+        self._slots[3 + index] = ctypes.addressof(self._maps[index])
 
 
 class EmulatedProgram:
@@ -107,7 +138,8 @@ class EmulatedCuda:
     name = "emulated cuda"
     limits = LIMITS
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.limits = limits
         self._host = CpuDevice()
         self.compiler = shutil.which("g++") or ""
         versions = (("text", digest(TWINS + prelude("cuda") + " ".join(FLAGS))),)

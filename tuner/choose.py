@@ -34,7 +34,9 @@ _made: dict[tuple[Any, ...], Choice] = {}
 
 def choose(problem: Problem, device: Device) -> Choice:
     """The candidate for `problem` on `device`. Raises Unsupported where no kernel and no library applies."""
-    operands = tuple(o.strides for o in problem.inputs) if problem.kind in PRODUCTS else ()  # libraries look at them
+    operands: tuple[Any, ...] = ()
+    if problem.kind in PRODUCTS:  # libraries look at strides, copy engines also at whether 16 bytes divide an offset
+        operands = tuple((o.strides, o.offset % 16) for o in problem.inputs)
     key = (device.name, problem.key, operands)
     found = _made.get(key)
     if found is None:

@@ -20,6 +20,7 @@ from tilewright.backends.protocol import (
     Limits,
     Program,
     Unsupported,
+    Value,
     VendorCall,
 )
 from tilewright.kernels import kernels_for
@@ -70,7 +71,7 @@ class Part:
     program: Program
     grid: tuple[int, int, int]
     buffers: tuple[int, ...]
-    values: tuple[int | float, ...] = ()
+    values: tuple[Value, ...] = ()
     scalars: tuple[int, ...] = ()  # which of the problem's scalars the last values are
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.lib.stride_tricks import as_strided
 
 from tests.backends.test_dialect import reduction
 from tests.nvrtc import compile_cuda, missing
-from tilewright.backends.cuda import architecture, compile_options, cuda_text, include_directories
+from tilewright.backends.cuda import (
+    architecture,
+    compile_options,
+    cuda_text,
+    include_directories,
+    limits_of,
+    surrounding,
+)
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.kit_sources import scale
-from tilewright.backends.protocol import CompileError, Device, Limits
+from tilewright.backends.protocol import CompileError, Device, Layout, Limits
 from tilewright.kernels.kit_ops import ops_for, ops_source
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
@@ -55,6 +64,30 @@ def test_errors_name_our_line(gpu: Device) -> None:
 def test_the_real_architecture_is_asked_for() -> None:
     assert [architecture(*x) for x in ((8, 0), (8, 9), (9, 0), (10, 0))] == ["sm_80", "sm_89", "sm_90a", "sm_100a"]
     assert compile_options("sm_90a")[0] == "--gpu-architecture=sm_90a" and "--fmad=false" in compile_options("sm_90a")
+
+
+def test_what_tensor_cores_a_chip_has() -> None:
+    names = ("maxThreadsPerBlock", "sharedMemPerBlock", "regsPerBlock", "multiProcessorCount", "warpSize",
+             "l2CacheSize", "sharedMemPerMultiprocessor", "totalGlobalMem", "sharedMemPerBlockOptin")  # fmt: skip
+    known = dict.fromkeys(names, 1)
+    cases = ((7, "sm_75", True), (8, "sm_80", True), (9, "sm_90a", False), (9, "sm_90a", True), (10, "sm_100a", True))
+    found = [limits_of({**known, "major": major}, arch, maps).matrix_units for major, arch, maps in cases]
+    assert found == [set(), {"mma"}, {"mma"}, {"mma", "wgmma"}, {"mma"}]
+
+
+def test_adopted_memory_begins_at_16_bytes() -> None:
+    memory = np.arange(400, dtype=np.int16)
+    base = memory.ctypes.data
+    for view in (memory, memory[3:], memory[5:300].reshape(5, 59)[::-1, 3:40:2], memory[7:7], memory[9:10]):
+        address = view.ctypes.data if view.size else base + 14
+        layout, start, nbytes = surrounding(address, view.dtype, view.shape, view.strides)
+        assert start % 16 == 0 and start <= address < start + 16 + nbytes
+        if view.size:
+            inside = memory.view(np.uint8)[start - base : start - base + nbytes].view(np.int16)
+            assert inside.size * 2 == nbytes
+            np.testing.assert_array_equal(as_strided(inside[layout.offset :], view.shape, view.strides), view)
+    wide = np.dtype(np.complex128)  # whose elements need not be 16 bytes from a multiple of 16
+    assert surrounding(0x1008, wide, (3,), (16,)) == (Layout("complex128", (3,), (1,), 0), 0x1008, 48)
 
 
 @pytest.mark.skipif(not include_directories(), reason="no CUDA headers: pip install nvidia-cuda-runtime")

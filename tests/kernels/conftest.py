@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulation import EmulatedCuda
+from tests.emulation import HOPPER, EmulatedCuda
 from tilewright.backends.protocol import Device
 from tilewright.backends.registry import get_device, usable_names
 
@@ -15,6 +15,19 @@ from tilewright.backends.registry import get_device, usable_names
 @cache
 def emulated_cuda() -> EmulatedCuda:
     return EmulatedCuda()
+
+
+@cache
+def emulated_hopper() -> EmulatedCuda:
+    return EmulatedCuda(HOPPER)
+
+
+@pytest.fixture
+def hopper() -> EmulatedCuda:
+    """The emulated device with what sm_90a has, for the kernels that ask for it."""
+    if not emulated_hopper().compiler:
+        pytest.skip("the emulation of CUDA compiles with g++, and there is none")
+    return emulated_hopper()
 
 
 def _parameter(name: str) -> Any:

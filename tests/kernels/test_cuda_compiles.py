@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.emulation import LIMITS
+from tests.emulation import HOPPER, LIMITS
 from tests.kernels.graphs import (
     broadcast,
     const,
@@ -34,6 +34,7 @@ from tilewright.backends.protocol import CompileError, Source
 from tilewright.kernels import KERNELS, Kernel
 from tilewright.kernels.matmul_header import template
 from tilewright.kernels.matmul_mma import MatmulMma
+from tilewright.kernels.matmul_wgmma import MatmulWgmma
 from tilewright.kernels.node import Node
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
@@ -120,10 +121,11 @@ def test_sampled_configs(name: str) -> None:
             assert_compiles(kernel.render(problem, config), rng.choice(ARCHITECTURES))
 
 
-@pytest.mark.parametrize("name", ["matmul_tile.c", "matmul_mma.c", "attention_tile.c"])
+@pytest.mark.parametrize("name", ["matmul_tile.c", "matmul_mma.c", "matmul_wgmma.c", "attention_tile.c"])
 def test_a_template_compiles_alone(name: str) -> None:
     text = template(name).replace('#include "matmul_share.c"', template("matmul_share.c"))
-    assert compile_cuda(prelude("cuda") + text, "sm_80")[:4] == b"\x7fELF"
+    architecture = "sm_90a" if "wgmma" in name else "sm_80"
+    assert compile_cuda(prelude("cuda") + text, architecture)[:4] == b"\x7fELF"
 
 
 def test_an_error_names_the_line_of_our_file() -> None:
@@ -168,3 +170,59 @@ def test_groups_that_share_blocks_spill_nothing(change: Config) -> None:
     for architecture in ("sm_80", "sm_90a"):
         _, log = inspect_cuda(cuda_text(kernel.render(step.problem, config)), architecture)
         assert " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
+
+
+def wgmma_source(root: Node, **changed: int) -> Source:
+    kernel, hopper = MatmulWgmma(), replace(HOPPER, compute_units=132)
+    (step,) = fused(root, limits=hopper)
+    config = {**kernel.default(step.problem, hopper), **changed}
+    assert kernel.space(step.problem, hopper).refusal(config) is None
+    return kernel.render(step.problem, config)
+
+
+WGMMA = {
+    "float16": "k16.f32.f16.f16",
+    "bfloat16": "k16.f32.bf16.bf16",
+    "int8": "k32.s32.s8.s8",
+    "uint8": "k32.s32.u8.u8",
+}
+LARGEST = {"BLOCK_M": 128, "BLOCK_N": 192, "CONSUMERS": 1}  # most registers: 192 sums of a thread
+
+
+@pytest.mark.skipif(library() is None, reason="needs NVRTC: nvcc tells of registers elsewhere")
+@pytest.mark.parametrize(
+    ("name", "turned", "changed", "boxes"),
+    [("float16", (0, 1), {}, 2), ("float16", (0, 0), {}, 1 + 4), ("float16", (1, 0), LARGEST, 2 + 3),
+     ("bfloat16", (1, 1), {}, 2 + 1), ("int8", (0, 1), {}, 2), ("uint8", (0, 1), LARGEST, 2)],
+)  # fmt: skip
+def test_what_nvrtc_makes_of_warpgroups(
+    name: str, turned: tuple[int, int], changed: dict[str, int], boxes: int
+) -> None:
+    """One wgmma for each 64 rows of a warpgroup and 32 bytes of depth; nothing is spilled or waits for registers."""
+    factors = [array(4096, 4096, dtype=name) for _ in range(2)]
+    root = matmul(*(transpose(x) if turn else x for x, turn in zip(factors, turned, strict=True)))
+    ptx, log = inspect_cuda(cuda_text(wgmma_source(root, **changed)), "sm_90a")
+    columns, matrices = (192, 2) if changed else (256, 1)
+    assert ptx.count(f"wgmma.mma_async.sync.aligned.m64n{columns}{WGMMA[name]}") == 128 // 32 * matrices
+    assert ptx.count("cp.async.bulk.tensor.3d") == boxes
+    assert " 0 bytes spill stores, 0 bytes spill loads" in log and "Potential Performance Loss" not in log
+
+
+@pytest.mark.skipif(library() is None, reason="needs NVRTC: nvcc tells of registers elsewhere")
+@pytest.mark.parametrize(
+    ("m", "k", "changed"),
+    [(4096, 4096, {}), (600, 16384, {"BLOCK_M": 128, "BLOCK_N": 256, "CONSUMERS": 2, "SPLITS": 4, "GROUPS": 0})],
+)
+def test_an_epilogue_spills_no_sums(m: int, k: int, changed: dict[str, int]) -> None:
+    product = matmul(array(m, k, dtype="float16"), array(k, m, dtype="float16"))
+    wide = Node("cast", (product,), None, (m, m), "float32")
+    source = wgmma_source(gelu(op("add", wide, broadcast(array(m), (m, m)))), **changed)
+    _, log = inspect_cuda(cuda_text(source), "sm_90a")
+    assert " 0 bytes spill stores, 0 bytes spill loads" in log and "Potential Performance Loss" not in log
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_other_chips_refuse_warpgroups(architecture: str) -> None:
+    source = wgmma_source(matmul(array(4096, 4096, dtype="float16"), array(4096, 4096, dtype="float16")))
+    with pytest.raises(CompileError, match="refused a kernel for"):
+        compile_cuda(cuda_text(source), architecture)

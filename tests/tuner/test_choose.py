@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 import tilewright.tuner as tuner
+from tests.emulation import HOPPER
 from tests.tuner.problems import FINGERPRINT, LIMITS, FakeDevice, double, matmul, trial
 from tilewright.backends.protocol import Unsupported
 from tilewright.kernels import KERNELS
@@ -67,6 +68,17 @@ def test_a_default_that_leads_runs_before_the_vendor_unless_records_speak_agains
     store.append(trial(matmul(16), unseen.kernel, unseen.config, 0.0, status="failed", reason="hang"))
     forget()
     assert choose(matmul(16), device).origin == "vendor"
+
+
+def test_what_a_copy_engine_cannot_bring_is_another_choice(store):
+    """Of problems that differ in an offset alone, which their key does not tell."""
+    device = FakeDevice(limits=HOPPER)
+    chosen = []
+    for offset in (8, 12, 16, 3):
+        problem = matmul(64, dtype="float16")
+        moved = tuple(replace(o, offset=offset, count=o.count + offset) for o in problem.inputs)
+        chosen.append(choose(replace(problem, inputs=moved), device).candidate.kernel)
+    assert chosen == ["matmul_wgmma", "matmul_mma", "matmul_wgmma", "matmul_mma"]
 
 
 def test_exact_record_first(store):
