@@ -13,7 +13,8 @@ from tilewright.backends.protocol import Limits, Parameter, Source, Unsupported,
 from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import BATCH, DEPTH, Factor, dot_of, header, oriented, sum_type, template
-from tilewright.kernels.matmul_mma import PARTIAL_NBYTES, blocks_most, element, instruction
+from tilewright.kernels.matmul_mma import element, instruction
+from tilewright.kernels.matmul_share import PARTIAL_NBYTES, SUM_NBYTES, blocks_most
 from tilewright.kernels.matmul_tile import OTHER_REGISTERS, transposed
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
@@ -116,7 +117,7 @@ class _Fit:
             Rule("the tiles under way must fit into the shared memory that a launch may ask for", self.fits_shared),
             Rule("there are enough blocks to fill the device without splitting their depth", self.splits_are_needed),
             Rule("each part of a depth that is split has at least four tiles", self.splits_are_deep),
-            Rule("partial sums take more than 16 MiB", self.fits_partial),
+            Rule("partial sums take more than 40 MiB", self.fits_partial),
             Rule("there are no more blocks than the device works on at once", self.groups_return),
             Rule("there are too few blocks to reorder", self.reorders),
         )
@@ -158,8 +159,9 @@ class _Fit:
         return c["SPLITS"] == 1 or 4 * int(c["SPLITS"]) <= self.tiles(c)
 
     def fits_partial(self, c: Config) -> bool:
-        sums = blocks_most(self.problem, c) * int(c["SPLITS"]) * int(c["BLOCK_M"]) * int(c["BLOCK_N"])
-        return c["SPLITS"] == 1 or 4 * sums <= PARTIAL_NBYTES
+        blocks = blocks_most(c, _blocks(self.problem, c))
+        sums = blocks * int(c["SPLITS"]) * int(c["BLOCK_M"]) * int(c["BLOCK_N"])
+        return c["SPLITS"] == 1 or SUM_NBYTES * sums <= PARTIAL_NBYTES
 
     def groups_return(self, c: Config) -> bool:
         return c["GROUPS"] == 0 or _blocks(self.problem, c) * int(c["SPLITS"]) > int(c["GROUPS"])
@@ -205,7 +207,7 @@ class MatmulWgmma:
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         text = wgmma_header(problem, config) + template("matmul_wgmma.c")
-        fixed = {**config, "BLOCKS_MOST": blocks_most(problem, config)}
+        fixed = {**config, "BLOCKS_MOST": blocks_most(config, _blocks(problem, config))}
         defines = tuple((name, int(value)) for name, value in fixed.items())
         entry, group = entry_name(self.name, problem), (group_threads(config), 1, 1)
         given = parameters(problem, language)
