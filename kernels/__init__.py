@@ -24,7 +24,7 @@ from tilewright.kernels.turned import Turned
 KERNELS: dict[str, tuple[Kernel, ...]] = {
     "map": (Turned(), Blocks(), Map()),
     "reduce": (Rows(), Columns()),
-    "row": (Rows(),),
+    "row": (Rows(), Columns()),
     "attention": (AttentionCpu(), AttentionLanes(), AttentionTile()),
     "conv": (ConvDirect(), ConvPlanes(), ConvCpu(), ConvTile()),
     "scan": (ScanColumns(), ScanRows()),

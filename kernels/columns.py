@@ -1,5 +1,6 @@
 """Column reductions: `Columns` gives a group neighbouring columns and walks down the rows, so that memory is read in
-its own order when the reduced axis is not the contiguous one.
+its own order when the reduced axis is not the contiguous one. What needs the result of a reduction, as softmax does,
+walks down again, through what the first walk has brought into cache.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tilewright.kernels.node import Node
 from tilewright.kernels.phases import phases
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.reduce import columnar, combiners
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, columns_fit, ends, serial, thread_counts
 from tilewright.kernels.spread import ColumnSpread, matched
 
 AT_ONCE = 8  # rows; each accumulator is loaded and stored once for so many, and so many streams of memory are open
@@ -32,13 +33,14 @@ MOST_NODES = 16  # of a body that is written so often
 
 
 class Columns:
-    """TILE neighbouring columns per group, one accumulator each, for reductions with a single pass."""
+    """TILE neighbouring columns per group, one accumulator each for every reduction."""
 
     name = "columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
         short = problem.space[-1] <= 64  # a row so short costs more to start than to reduce
-        if problem.kind != "reduce" or len(phases(problem)) != 1 or not (columnar(problem) or short):
+        once = problem.kind == "reduce" and len(phases(problem)) == 1
+        if problem.kind not in ("reduce", "row") or not (columnar(problem) or (short and once)):
             return EMPTY
         if serial(limits):
             return Space({"THREADS": (limits.lanes,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
@@ -49,13 +51,17 @@ class Columns:
             "more than 8 accumulators a thread spill registers", lambda c: int(c["TILE"]) <= 8 * int(c["THREADS"])
         )
         threads = thread_counts(limits)
-        length = -(-problem.space[-1] // problem.parts) + 2
+        length = (-(-problem.space[-1] // problem.parts) + 2) * walks(problem)
         ended = ends(limits, lambda c: length * (int(c["TILE"]) // int(c["THREADS"]) * iterations(problem) + 1))
         return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
         if serial(limits):
-            return {"THREADS": limits.lanes, "TILE": 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64}
+            tile = 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64
+            if walks(problem) > 1:
+                near = (t for t in (512, 256, 128, 64) if columns_fit(limits, problem.space[:-1], problem.space[-1], t))
+                tile = next(near, 64)
+            return {"THREADS": limits.lanes, "TILE": tile}
         threads = min(128, thread_counts(limits)[-1])
         return {"THREADS": threads, "TILE": threads}
 
@@ -76,7 +82,7 @@ class Columns:
         end = language.choose(f"begin + TILE < n{column}", "begin + TILE", f"n{column}")
         head += language.let(begin="tile * TILE", end=end) + unravel(language, "row", range(column))
         head += bases(problem, language, {axis: f"i{axis}" for axis in range(column)})
-        body = head + _column_passes(problem, writer, phases(problem)[0], column, last)
+        body = head + _ColumnText(problem, writer).passes()
         defines = (("TILE", int(config["TILE"])), ("THREADS", int(config["THREADS"])), work(problem))
         group = (int(config["THREADS"]), 1, 1)
         entry, listed = entry_name("columns", problem), parameters(problem, language)
@@ -91,47 +97,81 @@ class Columns:
         return values(problem)
 
 
-def _column_passes(problem: Problem, writer: Writer, reductions: list[Node], column: int, last: int) -> str:
-    """Start the accumulators, walk down the rows, some at a time, then finish and store each column."""
-    language, slot = writer.language, writer.language.slot(f"i{column}", "begin")
-    makers = [_maker(node, reductions, writer, slot) for node in reductions if node.arg != "offset"]
-    results: dict[int, str] = {}
-    names: dict[int, str] = {}
-    declare = begin = ""
-    for maker in makers:
-        declare, begin, results = declare + maker.declare(), begin + maker.begin(), results | maker.results
-    firsts = [m for m in makers if isinstance(m, ColumnSpread)]
-    if firsts:
-        begin += language.let(**{f"i{last}": "0"}) + writer.statements([m.node.src[0] for m in firsts], names)
-        begin += "".join(f"{m.first} = {names[id(m.node.src[0])]};\n" for m in firsts)
+def walks(problem: Problem) -> int:
+    """How often a group goes through its columns."""
+    return len(phases(problem)) + any(o.strides[-1] != 0 for o in problem.outputs)
 
-    def each(body: str) -> str:
-        return language.each(f"i{column}", "begin", "end", body)
 
-    def rows(count: int) -> str:
-        """Once for `count` rows from `at`: their values first, so that an accumulator is fetched once for all."""
-        text = ""
-        for r in range(count):
-            names: dict[int, str] = {}
-            inside = language.let(**{f"i{last}": f"at + {r}"})
-            inside += writer.statements([m.node.src[0] for m in makers], names)
-            for m in makers:
-                text += language.variable(m.node.dtype, f"{m.value}_{r}", start(language, m.node.arg, m.node.dtype))
-                inside += f"{m.value}_{r} = {m.given(names[id(m.node.src[0])])};\n"
-            text += f"{{\n{inside}}}\n"
-        text += "".join(m.take([f"{m.value}_{r}" for r in range(count)]) for m in makers)
-        return "".join(m.head(count) for m in makers) + each(text)
+class _ColumnText:
+    """For each level of reductions: start the accumulators, walk down some rows at a time. Then finish each column.
 
-    chosen = any(node.arg in ("max", "min") for node in reductions)  # a chain of choices is left scalar by GCC
-    count = 1 if chosen or len(writer.number) > MOST_NODES else AT_ONCE
-    walk = language.loop("at", "first", f"stop - {count - 1}", rows(count), str(count))
-    if count > 1:
-        walk += language.loop("at", f"first + (stop - first) / {count} * {count}", "stop", rows(1))
-    finish = writer.statements([r for r in problem.body if id(r) not in results], results)
-    for k, root in enumerate(problem.body):
-        part, operand = " + part" if problem.parts > 1 else "", problem.outputs[k]
-        finish += language.store(operand.dtype, f"out{k}", writer.place(f"out{k}", operand) + part, results[id(root)])
-    return declare + each(begin) + walk + each(finish)
+    Where something is stored for every element, walk down once more.
+    """
+
+    def __init__(self, problem: Problem, writer: Writer) -> None:
+        self.problem, self.writer, self.language = problem, writer, writer.language
+        self.last = len(problem.space) - 1
+        self.column = f"i{self.last - 1}"
+        self.slot = self.language.slot(self.column, "begin")
+        self.known: dict[int, str] = {}  # what is there for a column
+
+    def passes(self) -> str:
+        problem, text = self.problem, "".join(map(self._level, phases(self.problem)))
+        each = [k for k, o in enumerate(problem.outputs) if o.strides[-1] != 0]
+        names, finish = dict(self.known), ""
+        roots = [r for k, r in enumerate(problem.body) if k not in each]
+        finish += self.writer.statements([r for r in roots if id(r) not in names], names)
+        for k, root in enumerate(problem.body):
+            if k not in each:
+                part, operand = " + part" if problem.parts > 1 else "", problem.outputs[k]
+                place = self.writer.place(f"out{k}", operand) + part
+                finish += self.language.store(operand.dtype, f"out{k}", place, names[id(root)])
+        text += self._each(finish) if finish else ""
+        return text + (self._stores(each) if each else "")
+
+    def _each(self, body: str) -> str:
+        return self.language.each(self.column, "begin", "end", body)
+
+    def _stores(self, each: list[int]) -> str:
+        names = dict(self.known)
+        inside = self.language.let(**{f"i{self.last}": "at"})
+        inside += self.writer.statements([self.problem.body[k] for k in each], names)
+        inside += "".join(self.writer.store(k, names[id(self.problem.body[k])]) for k in each)
+        return self.language.loop("at", "first", "stop", self._each(inside))
+
+    def _level(self, reductions: list[Node]) -> str:
+        language, writer, last = self.language, self.writer, self.last
+        makers = [_maker(node, reductions, writer, self.slot) for node in reductions if node.arg != "offset"]
+        declare = "".join(maker.declare() for maker in makers)
+        begin = "".join(maker.begin() for maker in makers)
+        firsts = [m for m in makers if isinstance(m, ColumnSpread)]
+        if firsts:
+            names = dict(self.known)
+            begin += language.let(**{f"i{last}": "0"}) + writer.statements([m.node.src[0] for m in firsts], names)
+            begin += "".join(f"{m.first} = {names[id(m.node.src[0])]};\n" for m in firsts)
+
+        def rows(count: int) -> str:
+            """Once for `count` rows from `at`: their values first, so that an accumulator is fetched once for all."""
+            text = ""
+            for r in range(count):
+                names = dict(self.known)
+                inside = language.let(**{f"i{last}": f"at + {r}"})
+                inside += writer.statements([m.node.src[0] for m in makers], names)
+                for m in makers:
+                    text += language.variable(m.node.dtype, f"{m.value}_{r}", start(language, m.node.arg, m.node.dtype))
+                    inside += f"{m.value}_{r} = {m.given(names[id(m.node.src[0])])};\n"
+                text += f"{{\n{inside}}}\n"
+            text += "".join(m.take([f"{m.value}_{r}" for r in range(count)]) for m in makers)
+            return "".join(m.head(count) for m in makers) + self._each(text)
+
+        chosen = any(node.arg in ("max", "min") for node in reductions)  # a chain of choices is left scalar by GCC
+        count = 1 if chosen or len(writer.number) > MOST_NODES else AT_ONCE
+        walk = language.loop("at", "first", f"stop - {count - 1}", rows(count), str(count))
+        if count > 1:
+            walk += language.loop("at", f"first + (stop - first) / {count} * {count}", "stop", rows(1))
+        for maker in makers:
+            self.known |= maker.results
+        return declare + self._each(begin) + walk
 
 
 def _maker(node: Node, reductions: list[Node], writer: Writer, slot: str) -> _Column | ColumnSpread:

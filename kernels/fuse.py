@@ -20,6 +20,7 @@ from tilewright.kernels.node import Node, View, compose, merge_axes, row_major, 
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
 from tilewright.kernels.siblings import Most, together
+from tilewright.kernels.space import columns_fit
 from tilewright.kernels.step import Step
 
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
@@ -69,10 +70,36 @@ class _Fusion:
         if node.op in WHOLE_ROWS:
             self._rows(node, group)
             return group
+        axis = self._walked(node)
+        if axis is not None:
+            group.turn((*(a for a in range(len(node.shape)) if a != axis), axis))
         joined = self._joined(node, group, group.target)
         assert joined is not None, f"a group can always hold its own root: {node!r}"
-        self._commit(node, group, group.target, joined)
+        self._commit(node, group, whole(group.space), joined)
         return group
+
+    def _walked(self, node: Node) -> int | None:
+        """The one axis, not the last, along which `node` needs reductions of values of its own shape, if they are worth
+        walking down its columns for: it becomes the last of the group's.
+        """
+        axes, stack, seen = set(), [node], {id(node)}
+        while stack and len(seen) < MAX_OPS:
+            at = stack.pop()
+            if at.op == "reduce" and at.src[0].shape == node.shape:
+                axes.add(at.arg[1])
+            elif at.op not in OPS and at.op not in ("cast", "view"):
+                continue
+            fresh = [s for s in at.src if id(s) not in seen]
+            seen |= set(map(id, fresh))
+            stack += fresh
+        if node.op == "reduce" or len(axes) != 1 or axes == {len(node.shape) - 1}:
+            return None
+        (axis,) = axes
+        return axis if self._columns_fit(node, axis) else None
+
+    def _columns_fit(self, node: Node, axis: int) -> bool:
+        kept = (*node.shape[:axis], *node.shape[axis + 1 :])
+        return axis == len(kept) - 1 and self.limits.compiles and columns_fit(self.limits, kept, node.shape[axis])
 
     def _join(self, node: Node, waiting: list[tuple[Group, View]]) -> bool:
         """Compute `node` inside its consumers instead of storing it, if all of them can take it in."""
@@ -163,7 +190,8 @@ class _Fusion:
             kept, outer = kept[:-1], View(view.shape[:-1], view.strides[:-1], view.offset)
             if prod(kept) < FEW_ROWS * self.limits.compute_units and extent > LONG_ROW:
                 return None
-            if prod(source.shape) > LONG_ROW and not _along_memory(source, axis):
+            along = _along_memory(source, axis) or self._columns_fit(source, axis)
+            if prod(source.shape) > LONG_ROW and not along:
                 return None  # many columns at a time are fast, and one reduction alone can be done so
         repeated = any(s == 0 and e != 1 for s, e in zip(outer.strides, kept, strict=True))
         if repeated or prod(kept) != prod(node.shape):

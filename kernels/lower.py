@@ -22,7 +22,8 @@ class Group:
 
     `root` is the node that is stored, `value` what is computed for it (they differ for a write), `target` the place
     over the space without those axes. `before` is the shape that space had until a product gave it its own. `inlined`
-    maps (node, view) to the node and how its sources are read.
+    maps (node, view) to the node and how its sources are read. `turned`: the order of the root's axes in the space,
+    where that is not theirs.
     """
 
     root: Node
@@ -34,6 +35,28 @@ class Group:
     reads: set[tuple[int, View]] = field(default_factory=set)
     scalars: int = 0  # Python's numbers among what is inlined
     before: tuple[int, ...] | None = None
+    turned: tuple[int, ...] = ()
+
+    def turn(self, order: tuple[int, ...]) -> None:
+        """Take the axes in that order, as long as nothing but the root has been seen."""
+        self.turned, self.target = order, _turned(self.target, order)
+        self.space = self.target.shape
+
+    def turn_back(self) -> None:
+        """Nothing became of the reductions for which the axes were turned: a map walks in the order of its result."""
+        order, first = (
+            tuple(sorted(range(len(self.turned)), key=self.turned.__getitem__)),
+            (id(self.value), whole(self.space)),
+        )
+        self.turned, self.target = (), _turned(self.target, order)
+        self.space = self.target.shape
+        self.reads = {(key, _turned(view, order)) for key, view in self.reads}
+        self.inlined = {
+            (id(node), whole(self.space) if (key, view) == first else _turned(view, order)): (
+                node, [(s, _turned(v, order)) for s, v in reads],
+            )
+            for (key, view), (node, reads) in self.inlined.items()
+        }  # fmt: skip
 
     def widen(self, view: View) -> View:
         """A view made before the group had axes to sum over, over the space as it is now."""
@@ -69,12 +92,18 @@ class Group:
         }
 
 
+def _turned(view: View, order: tuple[int, ...]) -> View:
+    return View(tuple(view.shape[a] for a in order), tuple(view.strides[a] for a in order), view.offset)
+
+
 def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> list[Step]:
     """The group's steps: a write is preceded by a copy of what it replaces, a long reduction is done in two.
 
     `alone` are the nodes that a write replaces and nobody else reads.
     """
     steps: list[Step] = []
+    if group.turned and group.kind == "map":
+        group.turn_back()
     if group.root.op == "write":
         old = group.root.src[0]
         size = prod(old.shape)

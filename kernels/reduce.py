@@ -45,7 +45,7 @@ class Rows:
     name = "rows"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind not in ("reduce", "row") or (columnar(problem) and len(phases(problem)) == 1):
+        if problem.kind not in ("reduce", "row") or columnar(problem):
             return EMPTY
         keep = (0, 1) if kept(problem) else (0,)
         if serial(limits):
