@@ -39,7 +39,7 @@ SURE = 2.0
 """So many intervals of their difference do not hide a candidate that is slower by TIE."""
 
 DROPPING = 2.5
-"""So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again."""
+"""So many intervals a leader must be ahead of whoever drops out of a race: it is asked again and again, or of many."""
 
 FINALISTS = 6
 UNLUCKY = 3  # beside these, where their intervals say that they may be as fast
@@ -224,7 +224,9 @@ def pick(contenders: Iterable[C]) -> C | None:
     if not able:
         return None
     top = min(able, key=lambda c: c.seconds)
-    ties = sorted((c for c in able if c is top or _tied(top, c)), key=canonical)
+    near = [c for c in able if c is top or _tied(top, c)]
+    # A fastest one that is so noisy that all tie with it does not make up for what is surely slower than another.
+    ties = sorted((c for c in near if not any(beats(o, c, DROPPING) for o in near)), key=canonical)
     bases = [c for c in able if _base(c) and c not in ties]
     return next(c for c in ties if c is top or all(beats(c, base) for base in bases))
 

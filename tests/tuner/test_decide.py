@@ -93,6 +93,15 @@ def test_who_is_taken_beats_the_vendor_itself():
     assert pick([]) is None
 
 
+def test_a_fastest_one_that_ties_with_all_does_not_let_the_vendor_win():
+    problem = double()
+    noisy = trial(problem, "map", {"TILE": 9}, 1.25e-3, spread=1e-3)
+    known = trial(problem, "map", {"TILE": 1}, 1.30e-3, spread=1e-5, default=True)
+    vendor = trial(problem, "vendor", {}, 2.05e-3, spread=1e-5)
+    assert pick([noisy, vendor]) is vendor
+    assert pick([noisy, known, vendor]) is known
+
+
 def test_finalists_are_few_and_close():
     found = finalists(Timing(s, s, s, 5) for s in (3.0, 1.0, 1.1, 2.0, *np.linspace(1.01, 1.2, 20)))
     assert len(found) == 6 and found[0].seconds == 1.0 and max(t.seconds for t in found) < 1.1
