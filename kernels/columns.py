@@ -22,10 +22,10 @@ from tilewright.kernels.emit import (
     work,
 )
 from tilewright.kernels.node import Node
-from tilewright.kernels.phases import phases
+from tilewright.kernels.phases import kept, phases
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.reduce import columnar, combiners
-from tilewright.kernels.space import EMPTY, Config, Rule, Space, columns_fit, ends, serial, thread_counts
+from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 from tilewright.kernels.spread import ColumnSpread, matched
 
 AT_ONCE = 8  # rows; each accumulator is loaded and stored once for so many, and so many streams of memory are open
@@ -33,7 +33,10 @@ MOST_NODES = 16  # of a body that is written so often
 
 
 class Columns:
-    """TILE neighbouring columns per group, one accumulator each for every reduction."""
+    """TILE neighbouring columns per group, one accumulator each for every reduction.
+
+    KEEP stores a costly intermediate in the output instead of computing it again.
+    """
 
     name = "columns"
 
@@ -42,8 +45,10 @@ class Columns:
         once = problem.kind == "reduce" and len(phases(problem)) == 1
         if problem.kind not in ("reduce", "row") or not (columnar(problem) or (short and once)):
             return EMPTY
+        keep = (0, 1) if kept(problem) else (0,)
         if serial(limits):
-            return Space({"THREADS": (limits.lanes,), "TILE": (32, 64, 128, 256, 512, 1024, 2048)})
+            tiles = (32, 64, 128, 256, 512, 1024, 2048)
+            return Space({"THREADS": (limits.lanes,), "TILE": tiles, "KEEP": keep})
         whole = Rule(
             "every thread holds the same number of accumulators", lambda c: int(c["TILE"]) % int(c["THREADS"]) == 0
         )
@@ -53,17 +58,18 @@ class Columns:
         threads = thread_counts(limits)
         length = (-(-problem.space[-1] // problem.parts) + 2) * walks(problem)
         ended = ends(limits, lambda c: length * (int(c["TILE"]) // int(c["THREADS"]) * iterations(problem) + 1))
-        return Space({"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024)}, (whole, few, ended))
+        choices = {"THREADS": threads, "TILE": (32, 64, 128, 256, 512, 1024), "KEEP": keep}
+        return Space(choices, (whole, few, ended))
 
     def default(self, problem: Problem, limits: Limits) -> Config:
+        keep = int(kept(problem) is not None)
         if serial(limits):
             tile = 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64
-            if walks(problem) > 1:
-                near = (t for t in (512, 256, 128, 64) if columns_fit(limits, problem.space[:-1], problem.space[-1], t))
-                tile = next(near, 64)
-            return {"THREADS": limits.lanes, "TILE": tile}
+            if walks(problem) > 1:  # runs of a kilobyte in each row, though they come from a farther cache then
+                tile = next((t for t in (256, 128) if prod(problem.space[:-1]) >= t * limits.compute_units), 64)
+            return {"THREADS": limits.lanes, "TILE": tile, "KEEP": keep}
         threads = min(128, thread_counts(limits)[-1])
-        return {"THREADS": threads, "TILE": threads}
+        return {"THREADS": threads, "TILE": threads, "KEEP": keep}
 
     def render(self, problem: Problem, config: Config, language: Language = C) -> Source:
         last = len(problem.space) - 1
@@ -82,7 +88,7 @@ class Columns:
         end = language.choose(f"begin + TILE < n{column}", "begin + TILE", f"n{column}")
         head += language.let(begin="tile * TILE", end=end) + unravel(language, "row", range(column))
         head += bases(problem, language, {axis: f"i{axis}" for axis in range(column)})
-        body = head + _ColumnText(problem, writer).passes()
+        body = head + _ColumnText(problem, writer, kept(problem) if config["KEEP"] else None).passes()
         defines = (("TILE", int(config["TILE"])), ("THREADS", int(config["THREADS"])), work(problem))
         group = (int(config["THREADS"]), 1, 1)
         entry, listed = entry_name("columns", problem), parameters(problem, language)
@@ -108,12 +114,13 @@ class _ColumnText:
     Where something is stored for every element, walk down once more.
     """
 
-    def __init__(self, problem: Problem, writer: Writer) -> None:
+    def __init__(self, problem: Problem, writer: Writer, keep: Node | None) -> None:
         self.problem, self.writer, self.language = problem, writer, writer.language
         self.last = len(problem.space) - 1
         self.column = f"i{self.last - 1}"
         self.slot = self.language.slot(self.column, "begin")
         self.known: dict[int, str] = {}  # what is there for a column
+        self.keep, self.kept_at = keep, ""
 
     def passes(self) -> str:
         problem, text = self.problem, "".join(map(self._level, phases(self.problem)))
@@ -135,6 +142,10 @@ class _ColumnText:
     def _stores(self, each: list[int]) -> str:
         names = dict(self.known)
         inside = self.language.let(**{f"i{self.last}": "at"})
+        if self.keep is not None and self.kept_at:
+            names[id(self.keep)] = "kept"
+            held = self.language.load(self.keep.dtype, "out0", self.kept_at)
+            inside += self.language.constant(self.keep.dtype, "kept", held)
         inside += self.writer.statements([self.problem.body[k] for k in each], names)
         inside += "".join(self.writer.store(k, names[id(self.problem.body[k])]) for k in each)
         return self.language.loop("at", "first", "stop", self._each(inside))
@@ -150,6 +161,15 @@ class _ColumnText:
             begin += language.let(**{f"i{last}": "0"}) + writer.statements([m.node.src[0] for m in firsts], names)
             begin += "".join(f"{m.first} = {names[id(m.node.src[0])]};\n" for m in firsts)
 
+        here = not self.kept_at and any(m.node.src[0] is self.keep for m in makers)
+        place = writer.place("out0", self.problem.outputs[0])
+
+        def store(names: dict[int, str]) -> str:
+            """What later walks take from there."""
+            if self.keep is None or not here:
+                return ""
+            return language.store(self.keep.dtype, "out0", place, names[id(self.keep)])
+
         def rows(count: int) -> str:
             """Once for `count` rows from `at`: their values first, so that an accumulator is fetched once for all."""
             text = ""
@@ -157,6 +177,7 @@ class _ColumnText:
                 names = dict(self.known)
                 inside = language.let(**{f"i{last}": f"at + {r}"})
                 inside += writer.statements([m.node.src[0] for m in makers], names)
+                inside += store(names)
                 for m in makers:
                     text += language.variable(m.node.dtype, f"{m.value}_{r}", start(language, m.node.arg, m.node.dtype))
                     inside += f"{m.value}_{r} = {m.given(names[id(m.node.src[0])])};\n"
@@ -169,6 +190,7 @@ class _ColumnText:
         walk = language.loop("at", "first", f"stop - {count - 1}", rows(count), str(count))
         if count > 1:
             walk += language.loop("at", f"first + (stop - first) / {count} * {count}", "stop", rows(1))
+        self.kept_at = place if here else self.kept_at
         for maker in makers:
             self.known |= maker.results
         return declare + self._each(begin) + walk

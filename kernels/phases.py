@@ -24,13 +24,13 @@ def phases(problem: Problem) -> list[list[Node]]:
 
 
 def kept(problem: Problem) -> Node | None:
-    """A costly per-element value that a reduction and a later pass both need, and that the output row can hold."""
+    """A costly per-element value that a reduction and a later pass both need, and that the first output can hold."""
     if problem.kind != "row":
         return None
     rank = len(problem.space)
     root = problem.body[0]
     output = problem.outputs[0]
-    if len(root.shape) < rank or output.strides[-1] != 1 or DTYPES[output.dtype].compute != output.dtype:
+    if len(root.shape) < rank or output.strides[-1] == 0 or DTYPES[output.dtype].compute != output.dtype:
         return None
     for level in reversed(phases(problem)):
         for reduction in level:

@@ -91,11 +91,11 @@ def up_to(choices: tuple[int, ...], extent: int) -> tuple[int, ...]:
     return tuple(c for k, c in enumerate(choices) if k == 0 or choices[k - 1] < extent)
 
 
-def columns_fit(limits: Limits, kept: tuple[int, ...], extent: int, tile: int = 64) -> bool:
-    """Whether `tile` neighbouring columns of `extent` elements stay near while a group walks through them again.
+def columns_fit(limits: Limits, kept: tuple[int, ...], extent: int) -> bool:
+    """Whether neighbouring columns of `extent` elements stay near while a group walks through them again.
 
     Elements are taken to have 4 bytes. Every compute unit must have some columns.
     """
-    tile = tile if serial(limits) else 128
+    tile = 64 if serial(limits) else 128
     near = limits.cache_nbytes[1] // 2 if len(limits.cache_nbytes) > 1 and serial(limits) else 1 << 19
     return prod(kept) >= tile * limits.compute_units and extent * tile * 4 <= near
