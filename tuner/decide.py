@@ -224,9 +224,9 @@ def pick(contenders: Iterable[C]) -> C | None:
     if not able:
         return None
     top = min(able, key=lambda c: c.seconds)
-    near = [c for c in able if c is top or _tied(top, c)]
     # A fastest one that is so noisy that all tie with it does not make up for what is surely slower than another.
-    ties = sorted((c for c in near if not any(beats(o, c, DROPPING) for o in near)), key=canonical)
+    left = [c for c in able if not any(beats(other, c, DROPPING) for other in able)]
+    ties = sorted((c for c in left if c is top or _tied(top, c)), key=canonical)
     bases = [c for c in able if _base(c) and c not in ties]
     return next(c for c in ties if c is top or all(beats(c, base) for base in bases))
 

@@ -100,6 +100,8 @@ def test_a_fastest_one_that_ties_with_all_does_not_let_the_vendor_win():
     vendor = trial(problem, "vendor", {}, 2.05e-3, spread=1e-5)
     assert pick([noisy, vendor]) is vendor
     assert pick([noisy, known, vendor]) is known
+    slower = trial(problem, "map", {"TILE": 2}, 1.35e-3, spread=1e-5)  # no tie itself
+    assert pick([noisy, slower, vendor]) is noisy
 
 
 def test_finalists_are_few_and_close():
