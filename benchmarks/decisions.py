@@ -67,6 +67,7 @@ class Alone:
     config: dict[str, Any]
     kernel: str = "k"
     default: bool = False
+    leads: bool = False
     workspace: int = 0
 
 

@@ -11,7 +11,15 @@ from tilewright.kernels.problem import Problem
 from tilewright.kernels.products import PRODUCTS
 from tilewright.kernels.ready import Ready
 from tilewright.tuner.packs import PINNED
-from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate, kernels, natives, vendor_candidate
+from tilewright.tuner.prepare import (
+    VENDOR,
+    Candidate,
+    default_candidate,
+    default_leads,
+    kernels,
+    natives,
+    vendor_candidate,
+)
 from tilewright.tuner.records import Record
 from tilewright.tuner.store import Store, default_store
 
@@ -96,14 +104,6 @@ def _choose(problem: Problem, device: Device) -> Choice:
     if default is None:
         raise Unsupported(f"{device.name}: no kernel for {problem.title}")
     return Choice(default, "default")
-
-
-def default_leads(default: Candidate | None, problem: Problem, device: Device) -> bool:
-    """Whether the default is what runs before the vendor until the device is tuned: see Kernel."""
-    if default is None:
-        return False
-    leads = getattr(kernels(problem, device)[default.kernel], "leads", None)
-    return leads is not None and bool(leads(problem, device.limits))
 
 
 def _convincing(record: Record, store: Store, vendor: bool) -> bool:

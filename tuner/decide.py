@@ -2,7 +2,7 @@
 
 Times are summed up by their median and its 95 % interval. Vendor and default tie with what is not faster by more than
 the interval of the difference, others where that surely costs no more than TIE; ties are broken in one canonical order,
-so that whoever measures again picks the same.
+what runs untuned first, so that whoever measures again picks the same.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Contender(Timed, Protocol):
     def kernel(self) -> str: ...
     @property
     def default(self) -> bool: ...
+    @property
+    def leads(self) -> bool: ...
     @property
     def workspace(self) -> int: ...
     @property
@@ -207,12 +209,13 @@ def finalists(alone: Iterable[T], most: int = FINALISTS, unlucky: int = UNLUCKY)
 
 
 def canonical(contender: Contender) -> tuple[Any, ...]:
-    """The order among equals: vendor, default, the smallest workspace, then kernel and config."""
+    """The order among equals: a default that leads, vendor, default, the smallest workspace, then kernel and config."""
     values = [
         (name, isinstance(v, str), str(v) if isinstance(v, str) else float(v))
         for name, v in sorted(contender.config.items())
     ]
-    return contender.kernel != VENDOR, not contender.default, contender.workspace, contender.kernel, values
+    untuned = not contender.leads, contender.kernel != VENDOR, not contender.default
+    return *untuned, contender.workspace, contender.kernel, values
 
 
 def pick(contenders: Iterable[C]) -> C | None:

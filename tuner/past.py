@@ -13,7 +13,15 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.tuner.measure import Measurement
 from tilewright.tuner.policy import DEFAULT, Policy
-from tilewright.tuner.prepare import Candidate, default_candidate, kernels, natives, text_hash, vendor_candidate
+from tilewright.tuner.prepare import (
+    Candidate,
+    default_candidate,
+    default_leads,
+    kernels,
+    natives,
+    text_hash,
+    vendor_candidate,
+)
 from tilewright.tuner.records import Record, differs
 from tilewright.tuner.reuse import KIND, REMEASURE, SEED, SOFTWARE, USE, reuse
 from tilewright.tuner.store import Store
@@ -32,6 +40,7 @@ class Past:
         self.problem, self.device, self.policy, self._store = problem, device, policy, store
         self.vendor = vendor_candidate(problem, device)
         self.default = default_candidate(problem, device.limits)
+        self._leads = default_leads(self.default, problem, device)
         self.known: dict[str, Record] = {}
         self.seeds: list[Record] = []
         self.changed: list[str] = []
@@ -81,6 +90,7 @@ class Past:
             text=self.text(candidate), status=taken.status, reason=taken.reason, seconds=taken.seconds,
             low=taken.low, high=taken.high, rounds=taken.rounds, error=taken.error, ulp=taken.ulp,
             workspace=taken.workspace, stage=stage, session=session,
+            details={"leads": True} if self._leads and candidate == self.default else {},
         )  # fmt: skip
 
     def text(self, candidate: Candidate) -> str:

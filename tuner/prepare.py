@@ -231,6 +231,14 @@ def built(problem: Problem, candidate: Candidate, device: Device) -> bool:
     return key in _loaded or has_program(device, kernel.render(problem, candidate.config, device.limits.language))
 
 
+def default_leads(default: Candidate | None, problem: Problem, device: Device) -> bool:
+    """Whether the default is what runs before the vendor until the device is tuned: see Kernel."""
+    if default is None:
+        return False
+    leads = getattr(kernels(problem, device)[default.kernel], "leads", None)
+    return leads is not None and bool(leads(problem, device.limits))
+
+
 def vendor_candidate(problem: Problem, device: Device) -> Candidate | None:
     """The device's own library for this problem, followed by a map where there is an epilogue; None without one."""
     found = _matmul(problem)

@@ -70,6 +70,11 @@ class Record:
         return candidate_name(self.kernel, self.config)
 
     @property
+    def leads(self) -> bool:
+        """Whether this default runs before the vendor until the device is tuned."""
+        return bool(self.details.get("leads"))
+
+    @property
     def numerics(self) -> str:
         """The class of its results: "bitwise" equal to the reference, "2 ulp" from it, or within the "tolerance"."""
         return named(self.ulp)

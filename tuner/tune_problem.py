@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from tilewright.backends.protocol import Device
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import Config
-from tilewright.tuner.choose import default_leads, forget
+from tilewright.tuner.choose import forget
 from tilewright.tuner.decide import beats, finalists, finals_seconds, surprising
 from tilewright.tuner.measure import Measurement, Unmeasurable, supervisor
 from tilewright.tuner.past import Past
 from tilewright.tuner.policy import DEFAULT, Policy
 from tilewright.tuner.pool import Pool
-from tilewright.tuner.prepare import VENDOR, Candidate, default_candidate
+from tilewright.tuner.prepare import VENDOR, Candidate
 from tilewright.tuner.records import Record, new_session, plain
 from tilewright.tuner.search_space import Failed, explore
 from tilewright.tuner.store import Store, default_store
@@ -293,16 +293,14 @@ def flat(candidate: Candidate) -> Config:
 
 
 def verdict(store: Store, problem: Problem, device: Device) -> tuple[Record | None, Record | None]:
-    """The record to use, and what would run without it, from the same session: the vendor, or else, and where it leads,
-    the default."""
+    """The record to use, and what would run without it, from the same session: a default that leads, the vendor, or
+    else the default."""
     best = store.best(problem.key, device.fingerprint)
     if best is None:
         return None, None
     rows = [r for r in store.trials(problem.key, device.fingerprint) if r.status == "ok" and r.session == best.session]
     vendor, own = [r for r in rows if r.kernel == VENDOR], [r for r in rows if r.default]
-    # A vendor that is taken, be it for a tie, is compared with itself.
-    leads = best.kernel != VENDOR and default_leads(default_candidate(problem, device.limits), problem, device)
-    return best, next(reversed(own if leads and own else vendor or own), None)
+    return best, next(reversed([r for r in own if r.leads] or vendor or own), None)
 
 
 def problem_of(data: Any) -> Problem:

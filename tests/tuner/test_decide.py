@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,16 @@ def test_who_is_taken_beats_the_vendor_itself():
     assert pick([top, tied, vendor]) is top
     assert pick([top, tied]) is tied
     assert pick([]) is None
+
+
+def test_what_runs_untuned_is_first_among_equals():
+    problem = double()
+    vendor = trial(problem, "vendor", {}, 1.000e-3, spread=2e-5)
+    own = trial(problem, "map", {"TILE": 9}, 1.001e-3, spread=2e-5, default=True)
+    assert pick([own, vendor]) is vendor
+    leading = replace(own, details={"leads": True})
+    assert pick([leading, vendor]) is leading
+    assert pick([leading, replace(vendor, seconds=0.8e-3, low=0.79e-3, high=0.81e-3)]).kernel == "vendor"
 
 
 def test_a_fastest_one_that_ties_with_all_does_not_let_the_vendor_win():
