@@ -158,7 +158,7 @@ def _head(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"# {machine['processor']}, {facts['threads']} threads, {facts['date'][:10]}", "",
         f"Medians of {facts['rounds']} interleaved rounds in one process, ± half the distance between the quartiles. "
-        f"{f'Tuned before each race for up to {seconds:g} s. ' if seconds else 'Untuned. '}"
+        f"{f'Tuned before each race for up to {seconds} s. ' if seconds else 'Untuned. '}"
         f"{'Small sizes only: no aim is judged. ' if facts['quick'] else ''}"
         f"{f'Measured in {parts} parts. ' if parts else ''}"
         f"Compared with {facts['against'] or 'no earlier run'}.",

@@ -75,13 +75,18 @@ def load_json(path: Path) -> tuple[dict[str, Any], list[Outcome]]:
 
 def merge(parts: Sequence[tuple[dict[str, Any], list[Outcome]]]) -> tuple[dict[str, Any], list[Outcome]]:
     """Runs of one machine as one, in the order of the workloads' first mention; of a workload that is in several, the
-    last. A roof is the highest that was measured. Raises ValueError where the runs were of different things."""
+    last. A roof is the highest that was measured. Workloads may have been tuned for different times, but all or none.
+    Raises ValueError where the runs were of different things."""
     facts = {**parts[-1][0], "versions": {}, "devices": {}, "roofs": {}, "parts": len(parts)}
     outcomes: dict[str, Outcome] = {}
     rounds = sorted({known["rounds"] for known, _ in parts}, key=str)
     facts["rounds"] = " or ".join(map(str, rounds))
+    tuned = sorted({known["tuned_seconds"] for known, found in parts if any(outcome.family for outcome in found)})
+    if tuned[:1] == [0] and len(tuned) > 1:
+        raise ValueError("some parts are tuned and others not: they are not of one run")
+    facts["tuned_seconds"] = " or ".join(f"{seconds:g}" for seconds in tuned if seconds)
     for known, found in parts:
-        for name in ("machine", "threads", "quick", "tuned_seconds"):
+        for name in ("machine", "threads", "quick"):
             if known[name] != facts[name]:
                 raise ValueError(f"{name} differs: {known[name]} and {facts[name]} are not of one run")
         for name in ("versions", "devices"):

@@ -194,6 +194,10 @@ def test_parts_become_one_page(tmp_path, capsys):
     assert [x.name for x in outcomes] == ["x", "y"] and outcomes[0] is again
     assert facts["versions"] == {"numpy": "2", "jax": "1"} and facts["parts"] == 2
     assert facts["roofs"]["cpu"] == {"triad_bytes_per_second": 2e9, "launch_seconds": 1e-6}
+    tuned = [({**facts, "tuned_seconds": s}, found) for (facts, found), s in zip(parts, (4.0, 10.0), strict=True)]
+    assert facts["tuned_seconds"] == "" and report.merge(tuned)[0]["tuned_seconds"] == "4 or 10"
+    with pytest.raises(ValueError, match="some parts are tuned"):
+        report.merge([parts[0], tuned[1]])
     with pytest.raises(ValueError, match="threads differs"):
         report.merge([*parts, (known(threads=3), [])])
     paths = [tmp_path / f"{k}.json" for k in range(2)]
