@@ -12,7 +12,7 @@ from tilewright.backends.kit import Capability, Conformance, Facts, Tier
 from tilewright.backends.protocol import Device
 from tilewright.kernels import EVERYWHERE, KERNELS, kernels_for
 from tilewright.kernels.fuse import fuse
-from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, scans, sorting, transposed
+from tilewright.kernels.kit_graphs import KINDS, Kind, data, matmul, products, scans, softmax_down, sorting, transposed
 from tilewright.kernels.kit_ops import ops
 from tilewright.kernels.kit_run import Worst, pick, run_graph
 from tilewright.kernels.node import Node
@@ -150,7 +150,8 @@ def _configs_graphs(name: str, device: Device) -> list[list[Node]]:
         return scans()
     if name in ("sort", "select", "merge"):
         return sorting(tile_of(device.limits))
-    return [kind.graph("float32", 131) for kind in KINDS if kind.kernels == name]
+    found = [kind.graph("float32", 131) for kind in KINDS if kind.kernels == name]
+    return [*found, softmax_down(128 * device.limits.compute_units)] if name == "row" else found
 
 
 def _applicable(kind: str, kernel: Kernel, device: Device) -> list[Node] | None:

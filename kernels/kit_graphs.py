@@ -133,6 +133,14 @@ def _row(dtype: str, n: int) -> list[Node]:
     return [op("div", e, view(reduce("sum", e, 1), (6, n), (1, 0)))]
 
 
+def softmax_down(columns: int) -> list[Node]:
+    """Along the first axis."""
+    shape = (37, columns)
+    x = data(shape, "float32")
+    e = op("exp", op("sub", x, view(reduce("max", x, 0), shape, (0, 1))))
+    return [op("div", e, view(reduce("sum", e, 0), shape, (0, 1)))]
+
+
 def _matmul(dtype: str, n: int) -> list[Node]:
     return [matmul(data((19, n), dtype), data((n, 35), dtype, 1))]
 
