@@ -43,15 +43,24 @@ class Sharing:
     held: Callable[[Config], int]
 
     def rules(self) -> tuple[Rule, ...]:
+        needed, deep, fits = self.split_rules()
         return (
             Rule("either SPLITS or STREAM says how a depth is shared", self.shared_once),
-            Rule("there are enough blocks to fill the device without splitting their depth", self.splits_are_needed),
-            Rule("each part of a depth that is split has at least four tiles", self.splits_are_deep),
+            needed,
+            deep,
             Rule("whole blocks leave idle less than a 16th of the device's turns", self.stream_is_needed),
             Rule("more than 16 groups of the stream share a block, and one adds up their sums", self.stream_is_shallow),
             Rule("groups of the stream move more bytes of partial sums than of factors", self.stream_pays),
             Rule("the device does not hold that many groups of the stream at a time", self.stream_is_held),
             Rule("the device holds four times as many groups of the stream", self.stream_fills),
+            fits,
+        )
+
+    def split_rules(self) -> tuple[Rule, Rule, Rule]:
+        """Those of a template that has no STREAM."""
+        return (
+            Rule("there are enough blocks to fill the device without splitting their depth", self.splits_are_needed),
+            Rule("each part of a depth that is split has at least four tiles", self.splits_are_deep),
             Rule("partial sums take more than 40 MiB", self.fits_partial),
         )
 
@@ -89,10 +98,11 @@ class Sharing:
         return c["STREAM"] == 0 or 4 * int(c["STREAM"]) > self.units * min(self.held(c), max(PER_UNIT))
 
     def fits_partial(self, c: Config) -> bool:
-        if c["STREAM"] == 0 and c["SPLITS"] == 1:
+        stream = int(c.get("STREAM", 0))
+        if stream == 0 and c["SPLITS"] == 1:
             return True
         work = self.work(c)
-        partials = 2 * int(c["STREAM"]) or int(c["SPLITS"]) * blocks_most(c, work.blocks)
+        partials = 2 * stream or int(c["SPLITS"]) * blocks_most(c, work.blocks)
         return SUM_NBYTES * partials * work.sums <= PARTIAL_NBYTES
 
 

@@ -14,7 +14,7 @@ from tilewright.backends.tensor_map import TENSOR_MAP, TensorMap
 from tilewright.kernels.emit import entry_name, parameters, values
 from tilewright.kernels.matmul_header import BATCH, DEPTH, Factor, dot_of, header, oriented, sum_type, template
 from tilewright.kernels.matmul_mma import element, instruction
-from tilewright.kernels.matmul_share import PARTIAL_NBYTES, SUM_NBYTES, blocks_most
+from tilewright.kernels.matmul_share import Sharing, Work, blocks_most
 from tilewright.kernels.matmul_tile import OTHER_REGISTERS, transposed
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space
@@ -115,9 +115,7 @@ class _Fit:
             Rule("a thread has 255 registers, and a group no more than the device's file", self.fits_registers),
             Rule("there are fewer tiles than stages", self.stages_are_used),
             Rule("the tiles under way must fit into the shared memory that a launch may ask for", self.fits_shared),
-            Rule("there are enough blocks to fill the device without splitting their depth", self.splits_are_needed),
-            Rule("each part of a depth that is split has at least four tiles", self.splits_are_deep),
-            Rule("partial sums take more than 40 MiB", self.fits_partial),
+            *Sharing(self.limits.compute_units, self.work, held=lambda c: 1).split_rules(),
             Rule("there are no more blocks than the device works on at once", self.groups_return),
             Rule("there are too few blocks to reorder", self.reorders),
         )
@@ -143,25 +141,16 @@ class _Fit:
         file = self.limits.registers
         return sums + OTHER_REGISTERS <= 255 and (not file or (sums + OTHER_REGISTERS) * threads <= file)
 
-    def tiles(self, c: Config) -> int:
-        return ceil(_depth_nbytes(self.problem) / int(c["DEPTH_NBYTES"]))
+    def work(self, c: Config) -> Work:
+        block_m, block_n, depth = int(c["BLOCK_M"]), int(c["BLOCK_N"]), int(c["DEPTH_NBYTES"])
+        tiles = ceil(_depth_nbytes(self.problem) / depth)
+        return Work(_blocks(self.problem, c), tiles, block_m * block_n, (block_m + block_n) * depth)
 
     def stages_are_used(self, c: Config) -> bool:
-        return int(c["STAGES"]) <= max(2, self.tiles(c))
+        return int(c["STAGES"]) <= max(2, self.work(c).tiles)
 
     def fits_shared(self, c: Config) -> bool:
         return shared_nbytes(c) <= max(self.limits.launch_shared_nbytes, self.limits.shared_nbytes)
-
-    def splits_are_needed(self, c: Config) -> bool:
-        return c["SPLITS"] == 1 or _blocks(self.problem, c) * int(c["SPLITS"]) <= 2 * self.limits.compute_units
-
-    def splits_are_deep(self, c: Config) -> bool:
-        return c["SPLITS"] == 1 or 4 * int(c["SPLITS"]) <= self.tiles(c)
-
-    def fits_partial(self, c: Config) -> bool:
-        blocks = blocks_most(c, _blocks(self.problem, c))
-        sums = blocks * int(c["SPLITS"]) * int(c["BLOCK_M"]) * int(c["BLOCK_N"])
-        return c["SPLITS"] == 1 or SUM_NBYTES * sums <= PARTIAL_NBYTES
 
     def groups_return(self, c: Config) -> bool:
         return c["GROUPS"] == 0 or _blocks(self.problem, c) * int(c["SPLITS"]) > int(c["GROUPS"])
