@@ -82,6 +82,9 @@ class _Fusion:
         """The one axis, not the last, along which `node` needs reductions of values of its own shape, if they are worth
         walking down its columns for: it becomes the last of the group's.
         """
+        axis = len(node.shape) - 2  # the only one that columns are walked down along
+        if axis < 0 or node.op == "reduce" or not self._columns_fit(node, axis):
+            return None
         axes, stack, seen = set(), [node], {id(node)}
         while stack and len(seen) < MAX_OPS:
             at = stack.pop()
@@ -92,10 +95,7 @@ class _Fusion:
             fresh = [s for s in at.src if id(s) not in seen]
             seen |= set(map(id, fresh))
             stack += fresh
-        if node.op == "reduce" or len(axes) != 1 or axes == {len(node.shape) - 1}:
-            return None
-        (axis,) = axes
-        return axis if self._columns_fit(node, axis) else None
+        return axis if axes == {axis} else None
 
     def _columns_fit(self, node: Node, axis: int) -> bool:
         kept = (*node.shape[:axis], *node.shape[axis + 1 :])
