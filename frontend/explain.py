@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from tilewright.array import Array
@@ -13,7 +14,8 @@ from tilewright.realize import Graph, plan_for
 class Group:
     """One fused group. `way` is "native", "vendor" or "fallback"; `origin` says why this candidate: "record",
     "nearest", "vendor", "default", "in pieces" (op by op, until it has run often enough to be worth compiling), or the
-    reason of a fallback. Operations and bytes are the problem's least."""
+    reason of a fallback. Operations and bytes are the problem's least. One done in strips (kernels/strips.py) is one
+    group, with the kernel of the first strip."""
 
     title: str
     way: str
@@ -68,10 +70,16 @@ def explain(*arrays: Array) -> Explanation:
     if isinstance(plan, HostPlan):
         return Explanation((Group("+".join(plan.ops), "fallback", "numpy", plan.reason, 0, 0),))
     groups = []
+    strips = Counter(id(stage.whole) for stage in plan.stages if stage.whole)
+    seen: set[int] = set()
     for stage in plan.stages:
-        problem, candidate = stage.problem, stage.choice.candidate
+        problem, candidate = stage.whole or stage.problem, stage.choice.candidate
+        if id(problem) in seen:
+            continue
+        seen.add(id(problem))
         way = "vendor" if candidate.kernel == "vendor" else "native"
         config = ", ".join(f"{name}={value}" for name, value in candidate.config.items())
         kernel = f"{candidate.kernel}({config})" if config else candidate.kernel
-        groups.append(Group(problem.title, way, kernel, stage.choice.origin, problem.operations, problem.nbytes))
+        title = f"{problem.title} in {strips[id(problem)]} strips" if stage.whole else problem.title
+        groups.append(Group(title, way, kernel, stage.choice.origin, problem.operations, problem.nbytes))
     return Explanation(groups)

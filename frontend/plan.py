@@ -17,7 +17,7 @@ from tilewright.kernels.emit import scalar_argument
 from tilewright.kernels.fuse import fuse
 from tilewright.kernels.node import Node
 from tilewright.kernels.oracle import evaluate
-from tilewright.kernels.problem import Problem
+from tilewright.kernels.step import Step
 
 if TYPE_CHECKING:
     from tilewright.realize import Graph
@@ -28,10 +28,10 @@ Place = tuple[Any, int]  # a Launch's bound `set`, and the argument's index
 class Stage:
     """One problem of a plan: what to allocate before it, its launches, and which slots are free after it."""
 
-    __slots__ = ("allocations", "choice", "frees", "launches", "problem")
+    __slots__ = ("allocations", "choice", "frees", "launches", "problem", "whole")
 
-    def __init__(self, problem: Problem, choice: Any, launches: tuple[Launch, ...]) -> None:
-        self.problem, self.choice, self.launches = problem, choice, launches
+    def __init__(self, step: Step, choice: Any, launches: tuple[Launch, ...]) -> None:
+        self.problem, self.whole, self.choice, self.launches = step.problem, step.whole, choice, launches
         self.allocations: list[tuple[int, int, list[Place]]] = []  # slot, nbytes, places
         self.frees: list[int] = []
 
@@ -175,7 +175,7 @@ def _native_plan(graph: Graph, device: Device, patient: bool) -> Plan:
     placed: dict[int, list[Place]] = {}
     born: dict[int, tuple[int, int]] = {}
     waiting: list[Any] = []
-    keep = []  # example buffers, until everything is bound
+    examples: dict[int, Buffer] = {}  # until everything is bound
     for step in steps:
         if step.takeover:
             slot[id(step.outputs[0])] = slot[id(step.inputs[0])]
@@ -189,12 +189,12 @@ def _native_plan(graph: Graph, device: Device, patient: bool) -> Plan:
                 waiting.append(tuner.name_of(step.problem, device))
         else:
             prepared = tuner.prepare(step.problem, choice.candidate, device)
-        outputs = [device.allocate(_nbytes(n)) for n in step.outputs]
-        given = [n.arg.buffer if n.op == "buffer" else None for n in step.inputs]
-        inputs = [b or device.allocate(_nbytes(n)) for b, n in zip(given, step.inputs, strict=True)]
-        keep.append((outputs, inputs))
-        bound = prepared.bind(outputs, inputs)
-        stages.append(Stage(step.problem, choice, bound.launches))
+        for node in (*step.outputs, *step.inputs):
+            if id(node) not in examples:
+                given = node.arg.buffer if node.op == "buffer" else None
+                examples[id(node)] = given or device.allocate(_nbytes(node))
+        bound = prepared.bind([examples[id(n)] for n in step.outputs], [examples[id(n)] for n in step.inputs])
+        stages.append(Stage(step, choice, bound.launches))
         for node, places in zip(step.outputs, bound.outputs, strict=True):
             if id(node) not in slot:
                 slot[id(node)] = len(slot)

@@ -22,6 +22,7 @@ from tilewright.kernels.products import PRODUCTS, empty, reads, respaced
 from tilewright.kernels.siblings import Most, together
 from tilewright.kernels.space import columns_fit
 from tilewright.kernels.step import Step
+from tilewright.kernels.strips import in_strips
 
 WHOLE_ROWS = ("scan", "sort", "argsort")  # kinds of their own, which nothing follows in one launch
 LEAVES = ("buffer", "const", "iota")
@@ -276,7 +277,8 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
         steps.extend(finish(group, fusion.stored, alone, limits))
     if len(steps) == 1:
         return steps
-    return together(steps, limits, Most(min(MAX_READS, limits.buffers or MAX_READS), MAX_OPS, MAX_SCALARS))
+    steps = together(steps, limits, Most(min(MAX_READS, limits.buffers or MAX_READS), MAX_OPS, MAX_SCALARS))
+    return in_strips(steps, {id(root) for root in roots}, limits)
 
 
 def _alone(order: list[Node], roots: set[int]) -> set[int]:

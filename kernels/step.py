@@ -24,6 +24,7 @@ class Step:
 
     `scalars` are the const nodes behind the problem's scalars, None where the value is fixed by the structure.
     `takeover`: the problem copies something that nobody else reads, so its buffer may become the output's as it is.
+    `whole`: the problem of which this is a strip.
     """
 
     problem: Problem
@@ -31,6 +32,7 @@ class Step:
     outputs: tuple[Node, ...]
     scalars: tuple[Node | None, ...] = ()
     takeover: bool = False
+    whole: Problem | None = None
 
 
 def scan_in_parts(step: Step, limits: Limits) -> list[Step]:
