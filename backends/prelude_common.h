@@ -47,9 +47,10 @@
 #define MIN_u64 ((u64)0)
 #define MAX_u64 (~(u64)0)
 
-/* Maximum and minimum as IEEE 754-2019 has them: NaN if either is. A bitwise `|` keeps the loop free of branches. */
-#define MAX_NAN(a, b) ((((a) > (b)) | ((a) != (a))) ? (a) : (b))
-#define MIN_NAN(a, b) ((((a) < (b)) | ((a) != (a))) ? (a) : (b))
+/* Maximum and minimum as IEEE 754-2019 has them: NaN if either is. In this order of the questions the inner one is a
+   CPU's own instruction, and none of them a branch that a compiler leaves to chance. */
+#define MAX_NAN(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+#define MIN_NAN(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
 
 /* 16-bit floats in integer arithmetic without branches: exact, to nearest even, whatever the device does to subnormals. */
 DEVICE f32 f16_to_f32(u16 value) {

@@ -7,13 +7,14 @@ from math import isqrt
 from tilewright import record
 from tilewright.array import Array, wrap
 from tilewright.creation import iota
-from tilewright.dtypes import KINDS
+from tilewright.dtypes import KINDS, default_int
 from tilewright.elementwise import one
 from tilewright.kernels.node import Node, View
 from tilewright.manipulation import axis_of, reshape
 from tilewright.statistical import cast, kept_axes, reduced
 from tilewright.views import in_order
 
+NARROW = 1 << 31  # places from there on need 64 bits
 LONG = 1 << 15  # elements of a line; a shorter one stays in cache for the second look
 
 
@@ -56,9 +57,11 @@ def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:
     if KINDS[dtype] == "f":
         found = found | (flat != flat)
     steps = tuple(int(a == along) for a in range(flat.ndim))
-    places = record.window(iota(extent, device), View(flat.shape, steps, 0))
+    whole = default_int(device)
+    narrow = "int32" if extent < NARROW else whole  # twice as many in a vector
+    places = record.window(Node("iota", (), None, (extent,), narrow), View(flat.shape, steps, 0))
     picked = wrap(record.where(found.node(), places, extent, device), device)
-    result = reduced(picked, "min", (along,), False)
+    result = cast(reduced(picked, "min", (along,), False), whole, device)
     return kept_axes(result, x.shape, tuple(range(x.ndim)) if axis is None else (along,)) if keepdims else result
 
 

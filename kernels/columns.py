@@ -22,13 +22,14 @@ from tilewright.kernels.emit import (
     work,
 )
 from tilewright.kernels.node import Node
-from tilewright.kernels.phases import kept, phases
+from tilewright.kernels.phases import across, columnar, kept, phases
 from tilewright.kernels.problem import Problem
-from tilewright.kernels.reduce import columnar, combiners
+from tilewright.kernels.reduce import combiners
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 from tilewright.kernels.spread import ColumnSpread, matched
 
 AT_ONCE = 8  # rows; each accumulator is loaded and stored once for so many, and so many streams of memory are open
+TRIED = 64  # elements of a row up to which a thread may do it alone, even where rows have memory's order
 MOST_NODES = 16  # of a body that is written so often
 
 
@@ -41,9 +42,8 @@ class Columns:
     name = "columns"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        short = problem.space[-1] <= 64  # a row so short costs more to start than to reduce
-        once = problem.kind == "reduce" and len(phases(problem)) == 1
-        if problem.kind not in ("reduce", "row") or not (columnar(problem) or (short and once)):
+        tried = problem.kind == "reduce" and len(phases(problem)) == 1 and problem.space[-1] <= TRIED
+        if problem.kind not in ("reduce", "row") or not (tried or across(problem, limits)):
             return EMPTY
         keep = (0, 1) if kept(problem) else (0,)
         if serial(limits):
@@ -65,7 +65,9 @@ class Columns:
         keep = int(kept(problem) is not None)
         if serial(limits):
             tile = 1024 if problem.space[-2] >= 1024 * limits.compute_units else 64
-            if walks(problem) > 1:  # runs of a kilobyte in each row, though they come from a farther cache then
+            if not columnar(problem):  # as many runs of memory, each short, are under way
+                tile = 128
+            elif walks(problem) > 1:  # runs of a kilobyte in each row, though they come from a farther cache then
                 tile = next((t for t in (256, 128) if prod(problem.space[:-1]) >= t * limits.compute_units), 64)
             return {"THREADS": limits.lanes, "TILE": tile, "KEEP": keep}
         threads = min(128, thread_counts(limits)[-1])

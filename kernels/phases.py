@@ -1,11 +1,39 @@
-"""What must wait for what among the reductions of a problem, and what they leave for each other."""
+"""How the reductions of a problem go: along memory or across, what must wait for what, and what is left for whom."""
 
 from __future__ import annotations
 
 from tilewright.backends.dtypes import DTYPES
+from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.ops import OPS
 from tilewright.kernels.problem import Problem
+from tilewright.kernels.space import serial
+
+SHORT = 16  # elements; a vector of float32, which such rows do not fill
+TILE = 64  # rows at least, so that vectors are full
+
+
+def across(problem: Problem, limits: Limits) -> bool:
+    """Whether one thread or lane had better do a row, beside its neighbours: see `columnar`, or rows are short."""
+    return columnar(problem) or short(problem, limits)
+
+
+def columnar(problem: Problem) -> bool:
+    """Whether neighbours in memory belong to different results, so that walking along a row misses the cache."""
+    loads = [o for o in problem.inputs if o.strides[-1] != 0]
+    return bool(loads) and all(o.strides[-1] != 1 for o in loads) and any(o.strides[-2] == 1 for o in loads)
+
+
+def short(problem: Problem, limits: Limits) -> bool:
+    """Whether there are many rows, each too short for the lanes of a vector, which are then better used across them.
+
+    As measured on AVX-512: compilers that make vectors of threads do well from half as many elements on. Of a group of
+    threads half would idle, or more.
+    """
+    if problem.parts > 1 or len(problem.space) < 2 or problem.space[-2] < TILE:
+        return False
+    most = min(SHORT, limits.vector_nbytes // 4 or SHORT) // (2 if limits.lanes > 1 else 1) if serial(limits) else SHORT
+    return problem.space[-1] < most
 
 
 def phases(problem: Problem) -> list[list[Node]]:

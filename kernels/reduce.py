@@ -24,8 +24,9 @@ from tilewright.kernels.emit import (
     values,
     work,
 )
+from tilewright.kernels.fold import Fold, reduction_name
 from tilewright.kernels.node import Node, toposort
-from tilewright.kernels.phases import kept, phases
+from tilewright.kernels.phases import across, kept, phases
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 from tilewright.kernels.spread import BLOCK_OF_SPREAD, RowSpread, matched
@@ -45,7 +46,7 @@ class Rows:
     name = "rows"
 
     def space(self, problem: Problem, limits: Limits) -> Space:
-        if problem.kind not in ("reduce", "row") or columnar(problem):
+        if problem.kind not in ("reduce", "row") or across(problem, limits):
             return EMPTY
         keep = (0, 1) if kept(problem) else (0,)
         if serial(limits):
@@ -94,11 +95,12 @@ def _reordered(problem: Problem, limits: Limits) -> bool:
 
 
 def _lanes(problem: Problem, limits: Limits) -> int:
-    """Two vectors of the widest there are, or four in a long row; one for compilers that spill them."""
+    """A vector of the widest there are, in longer rows two and four; one for compilers that spill them."""
     wide = any(DTYPES[DTYPES[n.dtype].compute].nbytes > 4 for level in phases(problem) for n in level)
     if not _reordered(problem, limits) and limits.lanes == 1:
         return 16
-    return (32 if problem.space[-1] < 512 else 64) // (2 if wide else 1)
+    extent = problem.space[-1]
+    return (16 if extent < 256 else 32 if extent < 512 else 64) // (2 if wide else 1)
 
 
 def _iterations(problem: Problem, config: Config) -> int:
@@ -118,12 +120,6 @@ def _rows(problem: Problem) -> int:
     return prod(problem.space[:-1]) * problem.parts
 
 
-def columnar(problem: Problem) -> bool:
-    """Whether neighbours in memory belong to different results, so that walking along a row misses the cache."""
-    loads = [o for o in problem.inputs if o.strides[-1] != 0]
-    return bool(loads) and all(o.strides[-1] != 1 for o in loads) and any(o.strides[-2] == 1 for o in loads)
-
-
 def combiners(problem: Problem, language: Language) -> str:
     """What goes in front of the kernel: combiners and declarations of its reductions, one per reduction and type."""
     lines: dict[str, None] = {}
@@ -135,10 +131,6 @@ def combiners(problem: Problem, language: Language) -> str:
         )
         lines[declared] = None
     return "".join(lines)
-
-
-def reduction_name(node: Node, language: Language) -> str:
-    return f"{node.arg}_{language.type(node.dtype)}"
 
 
 class _RowText:
@@ -153,6 +145,7 @@ class _RowText:
         self.writer = Writer(problem, language, axes, {self.last: f"i{self.last}"})
         self.names: dict[int, str] = {}  # what is known once a row
         self.kept_at: str | None = None
+        self.fold = Fold(language, f"i{self.last}", threads, lanes)
 
     def shared(self) -> str:
         if self.threads == 1:
@@ -219,7 +212,7 @@ class _RowText:
         language, k = self.language, self.writer.number[id(node)]
         combine, _ = combiner(language, node.arg, node.dtype)
         neutral = start(language, node.arg, node.dtype)
-        inside = language.variable(node.dtype, f"sum{k}", neutral) + self._fold(node, f"sum{k}", *self._first(node))
+        inside = language.variable(node.dtype, f"sum{k}", neutral) + self.fold.text(node, f"sum{k}", *self._first(node))
         inside += f"v{k} = {combine}(v{k}, sum{k});\n"
         self.names[id(node)] = f"v{k}"
         return language.variable(node.dtype, f"v{k}", neutral), inside, self._grouped(node, f"v{k}")
@@ -231,10 +224,10 @@ class _RowText:
         first = self.language.let(**{f"i{self.last}": "0"}) + self.writer.statements([node.src[0]], held)
         before = spread.declare() + f"{{\n{first}{spread.first} = {held[id(node.src[0])]};\n}}\n"
         element, value = self._first(node)
-        inside = spread.begin() + self._fold(node, spread.sum, element, spread.moved(value))
+        inside = spread.begin() + self.fold.text(node, spread.sum, element, spread.moved(value))
         inside += self._grouped(node, spread.sum) + spread.middle()
         element, names = self._element(node.src[0])
-        inside += self._fold(node, spread.squares, element + spread.apart(names[id(node.src[0])]), spread.square)
+        inside += self.fold.text(node, spread.squares, element + spread.apart(names[id(node.src[0])]), spread.square)
         self.names |= spread.results
         return before, inside + spread.end(), self._grouped(node, spread.within) + spread.finish()
 
@@ -254,34 +247,6 @@ class _RowText:
             self.kept_at = self.writer.place("out0", self.problem.outputs[0])
             element += self.language.store(self.keep.dtype, "out0", self.kept_at, value)
         return element, value
-
-    def _fold(self, node: Node, accumulator: str, element: str, value: str) -> str:
-        """Combine `value` of every element from `block` to `block_end` into `accumulator`."""
-        language, i = self.language, f"i{self.last}"
-        combine, _ = combiner(language, node.arg, node.dtype)
-        step = f"{element}{accumulator} = {combine}({accumulator}, {value});\n"
-        each, place = self.lanes // self.threads, "at + lane"
-        if each <= 1:
-            return language.fold(i, "block", "block_end", reduction_name(node, language), accumulator, step)
-        if self.threads > 1:
-            place += " * THREADS + LOCAL(0)"
-        one = language.let(**{i: place}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
-        clear = f"lanes[lane] = {start(language, node.arg, node.dtype)};\n"
-        text = language.array(node.dtype, "lanes", str(each)) + self._each_lane(each, clear)
-        text += language.loop("at", "block", "block_end - LANES + 1", self._each_lane(each, one), "LANES")
-        half = each // 2
-        while half:
-            text += self._each_lane(half, f"lanes[lane] = {combine}(lanes[lane], lanes[lane + {half}]);\n")
-            half //= 2
-        text += f"{accumulator} = {combine}({accumulator}, lanes[0]);\n"
-        rest = language.let(rest="block + (block_end - block) / LANES * LANES")
-        fold = language.fold(i, "rest", "block_end", reduction_name(node, language), accumulator, step)
-        # Only behind this question does a compiler know that the lanes were set here, and keeps them in registers.
-        return f"{{\nif (block_end - block >= LANES) {{\n{text}}}\n{rest}if (rest < block_end) {{\n{fold}}}\n}}\n"
-
-    def _each_lane(self, count: int, body: str) -> str:
-        hint = "" if self.language.name != C.name else "VECTOR_LOOP " if self.threads == 1 else "UNROLL "
-        return hint + self.language.loop("lane", "0", str(count), body)
 
     def _stores(self) -> str:
         problem = self.problem
