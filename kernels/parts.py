@@ -7,6 +7,7 @@ from math import prod
 from tilewright.backends.dtypes import DTYPES
 from tilewright.backends.protocol import Limits
 from tilewright.kernels.node import Node, row_major, toposort
+from tilewright.kernels.phases import columnar
 from tilewright.kernels.problem import Operand, Problem
 from tilewright.kernels.space import serial
 from tilewright.kernels.step import COLUMNS, PART_COLUMN, PART_GROUPS, Step
@@ -28,7 +29,7 @@ def reduce_in_parts(step: Step, limits: Limits) -> list[Step]:
     kept, extent = problem.space[:-1], problem.space[-1]
     if problem.kind != "reduce" or nested:
         return [step]
-    column = all(o.strides[-1] != 1 for o in problem.inputs) and any(o.strides[-2] == 1 for o in problem.inputs)
+    column = columnar(problem)
     groups = -(-prod(kept) // (COLUMNS if column else 1))
     parts = min(-(-PART_GROUPS * limits.compute_units // groups), extent // (PART_COLUMN if column else PART_ROW))
     if parts <= 1:

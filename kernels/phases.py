@@ -19,8 +19,12 @@ def across(problem: Problem, limits: Limits) -> bool:
 
 
 def columnar(problem: Problem) -> bool:
-    """Whether neighbours in memory belong to different results, so that walking along a row misses the cache."""
+    """Whether neighbours in memory belong to different results, so that walking along a row misses the cache.
+
+    What all neighbouring results read alike, such as weights for the rows, has no say where something else does.
+    """
     loads = [o for o in problem.inputs if o.strides[-1] != 0]
+    loads = [o for o in loads if o.strides[-2] != 0] or loads
     return bool(loads) and all(o.strides[-1] != 1 for o in loads) and any(o.strides[-2] == 1 for o in loads)
 
 

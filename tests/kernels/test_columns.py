@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.kernels.graphs import broadcast, const, expected, fused, leaf, matmul, op, reduce, run_by_oracle
+from tests.kernels.graphs import broadcast, const, expected, fused, leaf, matmul, op, reduce, run_by_oracle, view
 from tests.kernels.judge import check_steps
 from tilewright.backends.protocol import Device
 from tilewright.kernels.columns import Columns
 from tilewright.kernels.node import Node
+from tilewright.tuner.prepare import default_candidate
 
 RNG = np.random.default_rng(19)
 
@@ -53,6 +54,20 @@ GRAPHS: dict[str, Callable[[], Node]] = {
     "logarithm of a sum": lambda: log_sum(floats(129, 520), 0),
     "one of them the spread": lambda: by_spread(floats(40, 520), 0),
 }
+
+
+def weighted(rows: int, columns: int) -> Node:
+    """Each row counts as much as a number of its own says, which lies side by side with those of other rows."""
+    x = floats(rows, columns)
+    return reduce("sum", op("mul", x, view(floats(rows), x.shape, (1, 0))), 0)
+
+
+@pytest.mark.parametrize("shape", [(37, 601), (5000, 20)])
+def test_weights_of_rows_do_not_turn_the_walk(shape: tuple[int, int], device: Device) -> None:
+    steps = fused(weighted(*shape), limits=device.limits)
+    candidate = default_candidate(steps[0].problem, device.limits)
+    assert candidate is not None and candidate.kernel == "columns"
+    check_steps(steps, device)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
