@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, narrow, promote
-from tilewright.kernels.node import Node
-from tilewright.record import broadcast_shapes, cast, const, expand, window
+from tilewright.kernels.node import Node, View, row_major
+from tilewright.record import binary, broadcast_shapes, cast, const, expand, window
 from tilewright.transfer import host
 from tilewright.views import whole
+
+SMALL = 1 << 16  # elements of a matrix
 
 
 def matmul(a: Node, b: Node, device: Device) -> Node:
@@ -33,11 +37,43 @@ def matmul(a: Node, b: Node, device: Device) -> Node:
     b = window(b, whole((*b.shape, 1))) if column else b
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], "matmul")
     m, n = a.shape[-2], b.shape[-1]
-    a, b = expand(a, (*batch, *a.shape[-2:])), expand(b, (*batch, *b.shape[-2:]))
-    result = Node("matmul", (a, b), None, (*batch, m, n), dtype)
+    if _is_sum(prod(batch), m, n, a.shape[-1], dtype):
+        result = _summed(a, b, (*batch, m, n), device)
+    else:
+        a, b = expand(a, (*batch, *a.shape[-2:])), expand(b, (*batch, *b.shape[-2:]))
+        result = Node("matmul", (a, b), None, (*batch, m, n), dtype)
     if not (row or column):
         return result
     return window(result, whole((*batch, *(() if row else (m,)), *(() if column else (n,)))))
+
+
+def _is_sum(batch: int, m: int, n: int, k: int, dtype: str) -> bool:
+    """Whether a product by a vector is done as a sum of elementwise products: two vectors, many small matrices, or one.
+
+    What a reduction starts with costs less than a call of a library, and is shared by all threads. Of a large matrix
+    both read every element once. Narrow floats and integers have sums of their own in a product.
+    """
+    small = batch > 1 or m * n == 1 or m * n * k <= SMALL
+    return min(m, n) == 1 and small and k > 0 and dtype in ("float32", "float64")
+
+
+def _summed(a: Node, b: Node, shape: tuple[int, ...], device: Device) -> Node:
+    *batch, m, n = shape
+    if n == 1:  # along the last axis of both
+        over, axis = (*batch, m, a.shape[-1]), len(batch) + 1
+        b = window(b, turned(b.shape))
+    else:  # down the columns of b
+        over, axis = (*batch, a.shape[-1], n), len(batch)
+        a = window(a, turned(a.shape))
+    product = binary("mul", expand(a, over), expand(b, over), device)
+    kept = (*over[:axis], *over[axis + 1 :])
+    return window(Node("reduce", (product,), ("sum", axis), kept, a.dtype), whole(shape))
+
+
+def turned(shape: tuple[int, ...]) -> View:
+    """A matrix, or a batch of them, with its last two axes exchanged."""
+    *outer, row, column = row_major(shape)
+    return View((*shape[:-2], shape[-1], shape[-2]), (*outer, column, row), 0)
 
 
 def _check(a: Node, b: Node) -> None:
