@@ -29,7 +29,8 @@ A device's text is prelude + one `#define` per tunable + KERNEL + `#line 1` + bo
     UNROLL     before a loop with constant bounds
     f(x)       as NAME_f32 and NAME_f64: exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh
                asinh acosh atanh erf sqrt floor ceil trunc rint fabs pow atan2 hypot fmod copysign nextafter
-    floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; MAX_NAN MIN_NAN propagate NaN
+    floordiv_T mod_T ipow_T logaddexp_T   of two operands, with NumPy's meaning; max_nan_T min_nan_T propagate NaN,
+                               as MAX_NAN MIN_NAN do for either type
     complex_T(re, im)   a complex number of two floats of type T; Z being c64 or c128: add_Z sub_Z mul_Z div_Z neg_Z
                conj_Z abs_Z where_Z eq_Z isnan_Z isinf_Z isfinite_Z
     philox below_T normal_T   random numbers, the same on every device: see prelude_random.h

@@ -47,9 +47,16 @@
 #define MIN_u64 ((u64)0)
 #define MAX_u64 (~(u64)0)
 
-/* Maximum and minimum as IEEE 754-2019 has them: NaN if either is. In this order of the questions the inner one is a
-   CPU's own instruction, and none of them a branch that a compiler leaves to chance. */
-#define MAX_NAN(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+/* Maximum and minimum as IEEE 754-2019 has them: NaN if either is. With the inner question answered first, it is a CPU's
+   own instruction and the outer one no branch; written as one expression, compilers leave a chain of them scalar. */
+#define CHOICES(t) \
+    DEVICE t max_nan_##t(t a, t b) { const t larger = a > b ? a : b; return a != a ? a : larger; } \
+    DEVICE t min_nan_##t(t a, t b) { const t smaller = a < b ? a : b; return a != a ? a : smaller; }
+CHOICES(f32)
+#if HAS_F64
+CHOICES(f64)
+#endif
+#define MAX_NAN(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b)) /* of either type */
 #define MIN_NAN(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
 
 /* 16-bit floats in integer arithmetic without branches: exact, to nearest even, whatever the device does to subnormals. */
@@ -163,7 +170,7 @@ UNSIGNED_OPS(u64)
         return (b == 0) | (fabs_##t(a) == INF_##t) | (fabs_##t(b) == INF_##t) ? a / b : f; /* as the standard says */ \
     } \
     DEVICE t logaddexp_##t(t a, t b) { \
-        t r = MAX_NAN(a, b) + log1p_##t(exp_##t(-fabs_##t(a - b))); \
+        t r = max_nan_##t(a, b) + log1p_##t(exp_##t(-fabs_##t(a - b))); \
         return a == b ? a + (t)0.693147180559945309417 : r; /* equal infinities: their difference is NaN */ \
     }
 FLOAT_OPS(f32)

@@ -153,7 +153,7 @@ class _ColumnText:
         return self.language.loop("at", "first", "stop", self._each(inside))
 
     def _level(self, reductions: list[Node]) -> str:
-        language, writer, last = self.language, self.writer, self.last
+        problem, language, writer, last = self.problem, self.language, self.writer, self.last
         makers = [_maker(node, reductions, writer, self.slot) for node in reductions if node.arg != "offset"]
         declare = "".join(maker.declare() for maker in makers)
         begin = "".join(maker.begin() for maker in makers)
@@ -164,7 +164,7 @@ class _ColumnText:
             begin += "".join(f"{m.first} = {names[id(m.node.src[0])]};\n" for m in firsts)
 
         here = not self.kept_at and any(m.node.src[0] is self.keep for m in makers)
-        place = writer.place("out0", self.problem.outputs[0])
+        place = writer.place("out0", problem.outputs[0])
 
         def store(names: dict[int, str]) -> str:
             """What later walks take from there."""
@@ -187,7 +187,8 @@ class _ColumnText:
             text += "".join(m.take([f"{m.value}_{r}" for r in range(count)]) for m in makers)
             return "".join(m.head(count) for m in makers) + self._each(text)
 
-        chosen = any(node.arg in ("max", "min") for node in reductions)  # a chain of choices is left scalar by GCC
+        # Down memory more streams gain nothing for a choice; of short rows the elements lie side by side.
+        chosen = columnar(problem) and any(node.arg in ("max", "min") for node in reductions)
         count = 1 if chosen or len(writer.number) > MOST_NODES else AT_ONCE
         walk = language.loop("at", "first", f"stop - {count - 1}", rows(count), str(count))
         if count > 1:

@@ -131,8 +131,8 @@ _op("mod", 2, "fiu", np.remainder, {k: "mod_{t}({0}, {1})" for k in "fiu"}, cost
 _op("neg", 1, "fiuc", np.negative, {"f": "(-{0})", "i": "({t})(0 - ({u}){0})", "u": "({t})(0 - {0})", "c": "neg_{t}({0})"})  # fmt: skip
 _op("abs", 1, "fiuc", np.abs, {"f": "fabs_{t}({0})", "i": "({t})({0} < 0 ? 0 - ({u}){0} : ({u}){0})", "u": "{0}", "c": "abs_{t}({0})"}, result="part")  # fmt: skip
 _op("sign", 1, "fiu", np.sign, {"f": "({0} != {0} ? {0} : ({t})(({0} > 0) - ({0} < 0)))", "i": "({t})(({0} > 0) - ({0} < 0))", "u": "({t})({0} > 0)"})  # fmt: skip
-_op("max", 2, "fiub", np.maximum, {"f": "MAX_NAN({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
-_op("min", 2, "fiub", np.minimum, {"f": "MIN_NAN({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
+_op("max", 2, "fiub", np.maximum, {"f": "max_nan_{t}({0}, {1})", "i": "({0} > {1} ? {0} : {1})", "u": "({0} > {1} ? {0} : {1})", "b": "({0} | {1})"})  # fmt: skip
+_op("min", 2, "fiub", np.minimum, {"f": "min_nan_{t}({0}, {1})", "i": "({0} < {1} ? {0} : {1})", "u": "({0} < {1} ? {0} : {1})", "b": "({0} & {1})"})  # fmt: skip
 _op("pow", 2, "fiu", _power, {"f": "pow_{t}({0}, {1})", "i": "ipow_{t}({0}, {1})", "u": "ipow_{t}({0}, {1})"}, costly=True)  # fmt: skip
 
 # rounding

@@ -27,8 +27,8 @@ fn lt_f32(a: f32, b: f32) -> u32 { return u32(!unordered(a, b) && ordered(a) < o
 fn le_f32(a: f32, b: f32) -> u32 { return u32(!unordered(a, b) && ordered(a) <= ordered(b)); }
 fn gt_f32(a: f32, b: f32) -> u32 { return lt_f32(b, a); }
 fn ge_f32(a: f32, b: f32) -> u32 { return le_f32(b, a); }
-fn MAX_NAN(a: f32, b: f32) -> f32 { return select(select(b, a, a > b), a, is_nan(a)); }
-fn MIN_NAN(a: f32, b: f32) -> f32 { return select(select(b, a, a < b), a, is_nan(a)); }
+fn max_nan_f32(a: f32, b: f32) -> f32 { return select(select(b, a, a > b), a, is_nan(a)); }
+fn min_nan_f32(a: f32, b: f32) -> f32 { return select(select(b, a, a < b), a, is_nan(a)); }
 fn sign_f32(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }
 fn floor_f32(x: f32) -> f32 { return copysign_f32(select(floor(x), x, fabs_f32(x) >= 8388608.0 || is_nan(x)), x); }
 fn ceil_f32(x: f32) -> f32 { return copysign_f32(select(ceil(x), x, fabs_f32(x) >= 8388608.0 || is_nan(x)), x); }
