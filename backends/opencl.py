@@ -11,10 +11,14 @@ when a program is refused; the log itself is in CompileError.
 
 from __future__ import annotations
 
+import re
+
 from tilewright.backends.dialect import assemble, parameters, prelude
 from tilewright.backends.protocol import Found, Source
 
 REMEDY = "pip install 'tilewright[opencl]' brings PyOpenCL and a CPU device; a GPU's driver comes from its vendor"
+
+_FUNCTION = re.compile(r"\b(?:exp|expm1|log|log1p|tanh|erf|sin|cos|tan)_f(?:32|64)\(")  # those of prelude_math.h
 
 
 def discover() -> list[Found]:
@@ -34,8 +38,19 @@ def opencl_text(source: Source, lanes: int = 1) -> str:
     rest, vector = parameters(source, "__global"), lanes > 1 and source.group in _groups(lanes)
     width = f" __attribute__((intel_reqd_sub_group_size({source.group[0]})))" if vector else ""
     signature = f"__kernel __attribute__((reqd_work_group_size({group}))){width} void {source.entry}({rest})"
-    head = f"#define VECTOR_GROUP {source.group[0]}\n" if vector and not source.raw else ""
+    head = ""
+    if not source.raw:
+        head = f"#define VECTOR_GROUP {source.group[0]}\n" if vector else "#define ALONE\n" * _paired(source, lanes)
     return head + assemble(prelude("opencl"), source, signature)
+
+
+def _paired(source: Source, lanes: int) -> bool:
+    """Whether PoCL would make one computation on vectors of two out of two calls in a loop, which then stays as it is.
+
+    It does so before it knows the size of the group, by which loops step. Told that it is 1, it takes the loops first;
+    but those that only copy, as when factors are packed, are slower then.
+    """
+    return lanes == 1 and source.group == (1, 1, 1) and len(_FUNCTION.findall(source.body)) > 1
 
 
 def _groups(lanes: int) -> list[tuple[int, int, int]]:

@@ -28,8 +28,13 @@ typedef double f64;
 #define SHARED(type, name, count) __local type name[count]
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define GROUP(d) ((i64)get_group_id(d))
+#ifdef ALONE
+#define LOCAL(d) ((i64)0)
+#define LOCAL_SIZE(d) ((i64)1)
+#else
 #define LOCAL(d) ((i64)get_local_id(d))
 #define LOCAL_SIZE(d) ((i64)get_local_size(d))
+#endif
 #define UNROLL _Pragma("unroll")
 #define as_u32(x) as_uint(x)
 #define as_u64(x) as_ulong(x)

@@ -92,3 +92,10 @@ def test_the_compiler_is_told_the_width(group: int, lanes: int, width: int) -> N
     text = opencl_text(source, lanes)
     assert (f"intel_reqd_sub_group_size({width})" in text) == bool(width)
     assert text.startswith(f"#define VECTOR_GROUP {width}\n") == bool(width)
+
+
+@pytest.mark.parametrize(("calls", "lanes", "alone"), [(2, 1, True), (1, 1, False), (2, 16, False)])
+def test_loops_with_several_functions_are_counted_before_calls_are_paired(calls: int, lanes: int, alone: bool) -> None:
+    body = f"KERNEL {{ out[0] = {' + '.join(['exp_f32(out[0])'] * calls)}; }}"
+    text = opencl_text(Source("f", (Parameter("out", "float32", "out"),), body, (), (1, 1, 1)), lanes)
+    assert ("#define ALONE\n" in text) == alone
