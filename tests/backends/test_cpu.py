@@ -84,12 +84,13 @@ def test_vector_math_comes_from_libmvec(cpu: Device, function: str) -> None:
     assert b"_ZGV" in binary and b"v_" + function.encode() + b"f" in binary
 
 
-def _double(device: Device, function: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    body = loop(device, f"STORE(f64, y, i, {function}_f64(LOAD(f64, x, i)));")
-    what = source(device, "doubles", "out float64 y, in float64 x, value int64 n", body, CHUNK=x.size)
+def _values(device: Device, function: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    kind = f"f{8 * x.itemsize}"
+    body = loop(device, f"STORE({kind}, y, i, {function}_{kind}(LOAD({kind}, x, i)));")
+    what = source(device, "values", f"out {x.dtype} y, in {x.dtype} x, value int64 n", body, CHUNK=x.size)
     y = device.allocate(x.nbytes)
     device.load(device.build(what), what).bind((1, 1, 1), y, upload(device, x), x.size)()
-    return download(device, y, np.float64)[: x.size]
+    return download(device, y, x.dtype)[: x.size]
 
 
 @pytest.mark.parametrize("function", ["exp", "sin", "cos"])
@@ -99,13 +100,13 @@ def test_float64_functions_are_right_to_the_last_bit_or_so(cpu: Device, function
     x = np.concatenate([rng.uniform(-7, 7, 40_000), rng.uniform(-9e5, 9e5, 20_000), turns, np.nextafter(turns, 0)])
     x = rng.uniform(-700, 700, 60_000) if function == "exp" else x
     wide = getattr(np, function)(x.astype(np.longdouble))  # 64 bits of fraction
-    errors = np.abs(_double(cpu, function, x) - wide) / np.spacing(np.abs(wide.astype(np.float64)))
+    errors = np.abs(_values(cpu, function, x) - wide) / np.spacing(np.abs(wide.astype(np.float64)))
     assert errors.max() < 0.9
     odd = [0, -0.0, 1e-9, -5e-324, np.inf, -np.inf, np.nan]
     special = np.asarray([*odd, 709.78, 709.79, -745.1, -745.2, 1e22, -1e300])
     with np.errstate(all="ignore"):
         expected = getattr(np, function)(special)
-    got = _double(cpu, function, special)
+    got = _values(cpu, function, special)
     np.testing.assert_array_equal(got[:7], expected[:7])
     assert np.signbit(got[1]) == np.signbit(expected[1])
     np.testing.assert_allclose(got, expected, rtol=5e-16, atol=0)
@@ -118,6 +119,28 @@ def test_without_libmvec_our_own_functions_hold(monkeypatch: pytest.MonkeyPatch,
     device = CpuDevice()
     assert b"_ZGV" not in device.build(ops_source(device, dtype, ops_for("f", (1,))))
     check_special(dtype, device)
+
+
+@pytest.mark.parametrize("function", ["sin", "cos", "tan"])
+def test_waves_of_our_own_hold_however_large_the_number(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    monkeypatch.setattr(cpu_compiler, "vector_math", lambda: 0)
+    monkeypatch.setattr(cache, "_programs", {})
+    rng = np.random.default_rng(7)
+    turns = rng.integers(-(2**24), 2**24, 40_000) * (np.pi / 2)
+    nearest = np.ldexp(16367173.0, 72)  # no float32 is closer to a multiple of pi / 2
+    x = np.concatenate([turns, rng.uniform(-7, 7, 40_000), 10 ** rng.uniform(-44, 38.5, 40_000), [nearest, 3.4e38]])
+    x = x.astype(np.float32)
+    wide = getattr(np, function)(x.astype(np.float64))
+    got = _values(CpuDevice(), function, x)
+    unit = np.spacing(np.abs(wide).astype(np.float32)).astype(np.float64)
+    assert (np.abs(got - wide) / unit).max() < 4
+    assert function == "tan" or np.abs(got).max() <= 1
+    odd = np.float32([0.0, -0.0, 1e-45, -1e-40, np.inf, -np.inf, np.nan])
+    with np.errstate(invalid="ignore"):
+        expected = getattr(np, function)(odd)
+    got = _values(CpuDevice(), function, odd)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got[:4]), np.signbit(expected[:4]))
 
 
 def test_many_libraries_are_kept_apart(cpu: Device) -> None:

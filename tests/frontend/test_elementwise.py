@@ -50,6 +50,18 @@ def test_unary_of_floats_and_specials(device, name):
     agree(getattr(tw, name)(x), UNARY[name](SPECIAL), device, 1e-4)
 
 
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_waves_hold_however_large_the_number(every_device, name):
+    """In float32 within what OpenCL allows, next to their zeros too."""
+    rng = np.random.default_rng(8)
+    turns = rng.integers(-(2**20), 2**20, 5000) * (np.pi / 2)
+    x = np.concatenate([turns, 10 ** rng.uniform(-30, 38, 5000), [np.ldexp(16367173.0, 72)]]).astype(np.float32)
+    wanted = UNARY[name](x.astype(np.float64))
+    units = np.spacing(np.abs(wanted).astype(np.float32)).astype(np.float64)
+    got = np.asarray(getattr(tw, name)(tw.asarray(x, device=every_device.name)))
+    assert (np.abs(got - wanted) / units).max() < (5 if name == "tan" else 4)
+
+
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_of_floats_and_specials(device, name):
     a, b = np.meshgrid(SPECIAL, SPECIAL)
