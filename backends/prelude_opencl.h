@@ -28,7 +28,7 @@ typedef double f64;
 #define SHARED(type, name, count) __local type name[count]
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define GROUP(d) ((i64)get_group_id(d))
-#ifdef ALONE
+#ifdef ALONE /* the group is one thread, and the compiler is to know it early: see opencl.py */
 #define LOCAL(d) ((i64)0)
 #define LOCAL_SIZE(d) ((i64)1)
 #else
