@@ -17,6 +17,7 @@ from tilewright.kernels.node import Node, View
 from tilewright.methods import Methods
 from tilewright.operators import Cell, operand, stored_as
 from tilewright.record import DEPTH, const
+from tilewright.scatter import scatter
 from tilewright.transfer import HostArray, numbers, settled, upload
 from tilewright.views import in_order, whole
 from tilewright.write import check_writable, fitted
@@ -64,7 +65,11 @@ class Array(Interop, Methods):
             viewed(self, view)._assign(fitted(data, view.shape, dtype, self._device))
             return
         node = indexing.masked(self.node(), parts, data, self._device)
-        self._assign(node or indexing.scatter(self.node(), parts, data, self._device))
+        if node is not None:
+            self._assign(node)
+            return
+        old = self._cell.value
+        self._cell.replace(None, scatter(old, layout(self), parts, data, self._device), self._device)
 
     def _plain(self, item: Any) -> Any:
         """Arrays in an index become nodes, which is all that the indexing module knows."""

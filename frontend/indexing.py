@@ -7,7 +7,7 @@ from math import prod
 from operator import index as to_int
 from time import perf_counter
 from types import EllipsisType
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from tilewright.dtypes import KINDS
 from tilewright.kernels.node import Node, View
 from tilewright.leaf import is_traced
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, where, window
-from tilewright.transfer import HostArray, host, read, settle, upload
+from tilewright.transfer import HostArray, read, settle, upload
 from tilewright.views import Shape, whole
 from tilewright.write import fitted
 
@@ -140,14 +140,43 @@ def _expanded(key: Sequence[Item], view: View, device: Device) -> list[tuple[Ite
     return result
 
 
+class Located(NamedTuple):
+    """Where the elements of a key with arrays lie in a flat value: offset + arrays + steps along the slices.
+
+    `slices`: (extent, stride) of the axes that stay; `arrays`: places, one array per axis that they name, which
+    broadcast to `shape`; their axes stand before slice number `front`. `distinct`: no place is there twice.
+    """
+
+    offset: int
+    slices: list[tuple[int, int]]
+    front: int
+    arrays: list[Node | HostArray]
+    shape: Shape
+    distinct: bool
+
+    @property
+    def result(self) -> Shape:
+        extents = [e for e, _ in self.slices]
+        return (*extents[: self.front], *self.shape, *extents[self.front :])
+
+
 def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node:
     """The elements of `view` onto `value` at a key with arrays in it, as NumPy orders them.
 
     Integers beside arrays count as arrays. The result is one gather at computed places. Raises IndexError.
     """
+    located = locate(view, key, device)
+    return Node("gather", (value, places(located, device)), None, located.result, value.dtype)
+
+
+def locate(view: View, key: Sequence[Item], device: Device, clamped: bool = False) -> Located:
+    """Where the elements of `view` at a key with arrays in it lie. Raises IndexError.
+
+    `clamped`: an index that is only known when a kernel runs becomes the nearest that exists along its axis.
+    """
     offset, axis = view.offset, 0
-    slices: list[tuple[int, int]] = []  # (extent, stride) of the axes that stay
-    arrays: list[Node | HostArray] = []  # places in the flat value, one array per axis
+    slices: list[tuple[int, int]] = []
+    arrays: list[Node | HostArray] = []
     order: list[bool] = []  # whether each item of the key is an array
     for item, named in _expanded(key, view, device):
         extent, stride = (view.shape[axis], view.strides[axis]) if named else (1, 0)
@@ -158,13 +187,14 @@ def gather(value: Node, view: View, key: Sequence[Item], device: Device) -> Node
             offset += start * stride if count else 0
             slices.append((count, step * stride))
         elif item is not Ellipsis:
-            arrays.append(_places(item, extent, stride, axis, device))
+            arrays.append(_places(item, extent, stride, axis, device, clamped))
         order.append(not (item is None or item is Ellipsis or type(item) is slice))
         axis += named
     shape = _joint([a.shape for a in arrays])
     first, last = order.index(True), len(order) - 1 - order[::-1].index(True)
     front = first if all(order[first : last + 1]) else 0  # arrays apart from each other: their axes come first
-    return _gathered(value, offset, slices, front, arrays, shape, device)
+    distinct = sum(map(_is_mask, key)) == 1 and not any(_placed([k]) and not _is_mask(k) for k in key)
+    return Located(offset, slices, front, arrays, shape, distinct)
 
 
 def _joint(shapes: list[Shape]) -> Shape:
@@ -175,13 +205,10 @@ def _joint(shapes: list[Shape]) -> Shape:
         raise IndexError(str(error)) from None
 
 
-def _gathered(
-    value: Node, offset: int, slices: list[tuple[int, int]], front: int, arrays: list[Any], shape: Shape, device: Device
-) -> Node:
-    """Gather at offset + arrays + steps along the slices; the arrays' axes stand before slice number `front`."""
-    extents = [e for e, _ in slices]
-    result = (*extents[:front], *shape, *extents[front:])
-    after = len(extents) - front
+def places(located: Located, device: Device) -> Node:
+    """The flat places of `located`, in its shape."""
+    offset, slices, front, arrays, shape, _ = located
+    result, after = located.result, len(slices) - front
     fixed = np.full((), offset, np.int64)
     for array in arrays:
         if not isinstance(array, Node):
@@ -195,11 +222,10 @@ def _gathered(
             steps = Node("iota", (), None, (extent,), "int64")
             lined = window(steps, View(result, tuple(int(d == position) for d in range(len(result))), 0))
             terms.append(binary("mul", lined, stride, device) if stride != 1 else lined)  # the kernel then sees rows
-    places = terms[0]
+    total = terms[0]
     for term in terms[1:]:
-        places = binary("add", places, term, device)
-    places = window(places, View(result, (0,) * len(result), 0)) if places.op == "const" else expand(places, result)
-    return Node("gather", (value, places), None, result, value.dtype)
+        total = binary("add", total, term, device)
+    return window(total, View(result, (0,) * len(result), 0)) if total.op == "const" else expand(total, result)
 
 
 def _spread(node: Node, after: int) -> Node:
@@ -207,7 +233,7 @@ def _spread(node: Node, after: int) -> Node:
     return window(node, whole((*node.shape, *(1,) * after))) if after and node.shape else node
 
 
-def _places(item: Any, extent: int, stride: int, axis: int, device: Device) -> Node | HostArray:
+def _places(item: Any, extent: int, stride: int, axis: int, device: Device, clamped: bool) -> Node | HostArray:
     """Indices along an axis as steps in the flat value: checked, wrapped and times the stride."""
     if not isinstance(item, Node):
         array = np.asarray(item, dtype=np.int64)
@@ -216,10 +242,11 @@ def _places(item: Any, extent: int, stride: int, axis: int, device: Device) -> N
             raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {extent}")
         return np.where(array < 0, array + extent, array) * stride
     check_range(item, extent, axis, device)
-    if KINDS[item.dtype] == "u":
-        return binary("mul", cast(item, "int64", device), stride, device)
-    wide = cast(item, "int64", device)
-    wrapped = where(binary("lt", wide, 0, device), binary("add", wide, extent, device), wide, device)
+    wrapped = cast(item, "int64", device)
+    if KINDS[item.dtype] != "u":
+        wrapped = where(binary("lt", wrapped, 0, device), binary("add", wrapped, extent, device), wrapped, device)
+    if clamped and is_traced(item):
+        wrapped = binary("max", binary("min", wrapped, extent - 1, device), 0, device)
     return binary("mul", wrapped, stride, device)
 
 
@@ -240,17 +267,6 @@ def check_range(node: Node, extent: int, axis: int, device: Device) -> None:
         raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {extent}")
 
 
-def _on_host(key: Sequence[Item]) -> tuple[list[Node], Callable[[Sequence[HostArray]], tuple[Any, ...]]]:
-    """The nodes in a key, and a function from their values to the key that NumPy takes."""
-    nodes = [k for k in key if isinstance(k, Node)]
-
-    def rebuilt(values: Sequence[HostArray]) -> tuple[Any, ...]:
-        left = iter(values)
-        return tuple(next(left) if isinstance(k, Node) else k for k in key)
-
-    return nodes, rebuilt
-
-
 def masked(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node | None:
     """`node` with `value`, one element, where a mask of its own shape is true; None where the key is another."""
     mask = key[0] if len(key) == 1 else None
@@ -260,20 +276,3 @@ def masked(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node 
         return None
     chosen = mask if isinstance(mask, Node) else upload(mask, "bool", device)
     return expand(where(chosen, fitted(value, (), node.dtype, device), node, device), node.shape)
-
-
-def scatter(node: Node, key: Sequence[Item], value: Any, device: Device) -> Node:
-    """`node` with `value` at a key with arrays in it, computed on the host."""
-    nodes, rebuilt = _on_host(key)
-
-    def assigned(data: HostArray, *values: HostArray) -> HostArray:
-        result = data.copy()
-        given = values[len(nodes)] if isinstance(value, Node) else value
-        try:
-            result[rebuilt(values[: len(nodes)])] = given
-        except TypeError as error:  # so NumPy calls a value of two axes or more for the elements of a mask
-            raise ValueError(str(error)) from None
-        return result
-
-    extra = [value] if isinstance(value, Node) else []
-    return host("setitem", assigned, [node, *nodes, *extra], device)

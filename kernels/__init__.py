@@ -18,6 +18,7 @@ from tilewright.kernels.matmul_wgmma import MatmulWgmma
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.reduce import Rows
 from tilewright.kernels.scan import ScanColumns, ScanRows
+from tilewright.kernels.scatter import ScatterOwned, ScatterTiles
 from tilewright.kernels.sort import Merge, Select, SortTiles
 from tilewright.kernels.turned import Turned
 
@@ -28,6 +29,7 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "attention": (AttentionCpu(), AttentionLanes(), AttentionTile()),
     "conv": (ConvDirect(), ConvPlanes(), ConvCpu(), ConvTile()),
     "scan": (ScanColumns(), ScanRows()),
+    "scatter": (ScatterTiles(), ScatterOwned()),
     "sort": (SortTiles(),),
     "select": (Select(),),
     "merge": (Merge(),),

@@ -67,6 +67,8 @@ class _Fusion:
             if value.op != "buffer" and target.size:
                 self._read(group, [(value, whole(group.space))])
             return group
+        if node.op == "scatter":
+            return self._scatter(node)
         group = Group(node, node, "map", node.shape, whole(node.shape))
         if node.op in WHOLE_ROWS:
             self._rows(node, group)
@@ -77,6 +79,17 @@ class _Fusion:
         joined = self._joined(node, group, group.target)
         assert joined is not None, f"a group can always hold its own root: {node!r}"
         self._commit(node, group, whole(group.space), joined)
+        return group
+
+    def _scatter(self, node: Node) -> Group:
+        """Over the space of its places; these and the values are computed where they are used."""
+        old, places, values = node.src
+        self.stored.add(id(old))
+        group = Group(node, node, "scatter", places.shape, whole(places.shape))
+        reads = [(places, whole(group.space)), (values, whole(group.space))]
+        group.inlined[id(node), whole(group.space)] = (node, reads)
+        if prod(group.space):
+            self._read(group, reads)
         return group
 
     def _walked(self, node: Node) -> int | None:
@@ -137,6 +150,8 @@ class _Fusion:
             return node.op == "view" or (id(node) in self.plain and (op is None or not op.costly))
         if op is None or not op.costly:
             return True
+        if group.kind == "scatter":
+            return False  # every range would compute the places
         row = group.kind != "map" or _of_a_row(node, group.space)
         kept = zip(view.strides, group.space[:-1] if row else group.space, strict=False)
         return not any(stride == 0 and extent != 1 for stride, extent in kept)
@@ -155,7 +170,7 @@ class _Fusion:
 
     def _joined(self, node: Node, group: Group, view: View) -> _Joined | None:
         """What `group` becomes if it computes `node` at `view`; None where it cannot."""
-        if node.op == "write":
+        if node.op in ("write", "scatter"):
             return None
         if node.op == "reduce":
             return self._reduce(node, group, view)
@@ -182,7 +197,7 @@ class _Fusion:
         kept, outer = group.space, view
         if extent == 0:
             return _Joined(group.kind, group.space, [])  # its neutral element
-        if group.kind in PRODUCTS or group.kind in ("scan", "sort"):
+        if group.kind in PRODUCTS or group.kind in ("scan", "sort", "scatter"):
             return None
         row = bool(kept) and node is not group.value and view.strides[-1] == 0 and kept[-1] == extent
         if group.kind != "map" and not row:
@@ -282,7 +297,7 @@ def fuse(roots: Sequence[Node], limits: Limits) -> list[Step]:
 
 
 def _alone(order: list[Node], roots: set[int]) -> set[int]:
-    """Nodes whose only reader is a write that replaces part of them."""
+    """Nodes whose only reader is a write or a scatter that replaces part of them."""
     readers = Counter(id(source) for node in order for source in node.src)
-    olds = [node.src[0] for node in order if node.op == "write"]
+    olds = [node.src[0] for node in order if node.op in ("write", "scatter")]
     return {id(old) for old in olds if readers[id(old)] == 1 and old.op != "buffer" and id(old) not in roots}

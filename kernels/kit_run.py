@@ -13,7 +13,7 @@ from tilewright.backends.protocol import Device
 from tilewright.kernels import kernels_for
 from tilewright.kernels.fuse import fuse
 from tilewright.kernels.node import Node, View
-from tilewright.kernels.oracle import reference, window
+from tilewright.kernels.oracle import reference, scattered_places, window
 from tilewright.kernels.problem import Kernel, Operand, Problem
 from tilewright.kernels.ready import program_of
 from tilewright.kernels.space import Config
@@ -107,7 +107,7 @@ def run_problem(
             broken(f"{what}: wrote behind the end of output {k}")
         dtype = numpy_dtype(operand.dtype)
         got, before_launch = (x[:-CANARY_NBYTES].view(dtype) for x in (raw, image))
-        _compare(got, before_launch, problem, k, wanted[k], ulps, worst, what)
+        _compare(got, before_launch, problem, k, wanted[k], ulps, worst, what, inputs)
         results.append(got.copy())
     worst.problems += 1
     return results
@@ -123,20 +123,22 @@ def _image(operand: Operand, old: Array | None) -> Array:
 
 
 def _compare(
-    got: Array, before: Array, problem: Problem, k: int, wanted: Array, ulps: float, worst: Worst, what: str
+    got: Array, before: Array, problem: Problem, k: int, wanted: Array, ulps: float, worst: Worst, what: str,
+    inputs: list[Array],
 ) -> None:  # fmt: skip
     operand = problem.outputs[k]
-    strides = operand.strides[: wanted.ndim]
+    at = scattered_places(problem, inputs) if problem.kind == "scatter" else None
+    strides = operand.strides[: wanted.ndim] if at is None else (1,)
     if problem.kind == "reduce" and problem.parts > 1:
         strides = (*operand.strides[: wanted.ndim - 1], 1)
     view = View(wanted.shape, strides, operand.offset)
     touched = np.zeros(got.size, bool)
-    window(touched, view)[...] = True
+    (window(touched, view) if at is None else touched)[... if at is None else at] = True
     width = f"u{got.itemsize}"
     stray = ~touched & (got.view(width) != before.view(width))
     if stray.any():
         broken(f"{what}: wrote element {int(np.argmax(stray))} of output {k}, which is not part of the result")
-    values = window(got, view)
+    values = window(got, view) if at is None else got[at]
     if values.size == 0:
         return
     if DTYPES[operand.dtype].kind == "f":
@@ -146,8 +148,8 @@ def _compare(
     else:
         errors, wrong = None, values.view(width) != np.ascontiguousarray(wanted).astype(got.dtype).view(width)
     if wrong.any():
-        at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        by = f", {errors[at]:.3g} ulp off where {ulps:.3g} are allowed" if errors is not None else ""
-        place = tuple(map(int, at))
+        first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        by = f", {errors[first]:.3g} ulp off where {ulps:.3g} are allowed" if errors is not None else ""
+        place = tuple(map(int, first))
         count = f"{int(wrong.sum())} of {wrong.size} wrong"
-        broken(f"{what}: element {place} is {values[at]} instead of {wanted[at]}{by} ({count})")
+        broken(f"{what}: element {place} is {values[first]} instead of {wanted[first]}{by} ({count})")

@@ -104,7 +104,7 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     steps: list[Step] = []
     if group.turned and group.kind == "map":
         group.turn_back()
-    if group.root.op == "write":
+    if group.root.op in ("write", "scatter"):
         old = group.root.src[0]
         size = prod(old.shape)
         operand = Operand(old.dtype, (1,), 0, size)
@@ -116,7 +116,8 @@ def finish(group: Group, stored: set[int], alone: set[int], limits: Limits) -> l
     start = group.widen(whole(group.target.shape))
     root = body.expression(group.value, start)
     target = group.widen(group.target)
-    output = Operand(group.value.dtype, body.merge(target), target.offset, prod(group.root.shape))
+    strides = body.merge(target) if group.kind != "scatter" else (0,) * len(body.space)
+    output = Operand(group.value.dtype, strides, target.offset, prod(group.root.shape))
     if group.kind == "reduce" and output.strides[-1] and len(root.shape) < len(body.space):
         root = Node("cast", (root,), None, body.space, root.dtype)  # 1 / sum(ones): per row, wanted for each element
     kind = "row" if group.kind == "reduce" and len(root.shape) == len(body.space) else group.kind
@@ -138,7 +139,8 @@ class _Body:
         self.constants: list[Node | None] = []
         self._loads: dict[tuple[int, View | None], int] = {}
         self._made: dict[tuple[int, View], Node] = {}
-        fixed = {"map": 0, "matmul": 3, "attention": 4, "conv": 7}.get(group.kind, 1)  # they keep their meaning
+        kept = {"map": 0, "scatter": 0, "matmul": 3, "attention": 4, "conv": 7}
+        fixed = kept.get(group.kind, 1)  # they keep their meaning
         split = len(group.space) - fixed
         self.axes = _mergeable(group.space[:split], [v.strides[:split] for v in self._views()])
         self.axes += [(axis,) for axis in range(split, len(group.space))]
@@ -148,7 +150,7 @@ class _Body:
 
     def merge(self, view: View) -> tuple[int, ...]:
         """Strides of a view of the group's space, over the merged axes."""
-        alone = int(self.group.kind == "map")  # one element: it lies in order, and is no kernel of its own
+        alone = int(self.group.kind in ("map", "scatter"))  # one element: it lies in order, and is no kernel of its own
         return tuple(view.strides[axes[-1]] if axes else alone for axes in self.axes)
 
     def _views(self) -> list[View]:
@@ -185,6 +187,8 @@ class _Body:
         src = tuple(self.expression(*read) for read in reads)
         if self.group.kind in ("scan", "sort") and node is self.group.value:
             return Node(node.op, src, node.arg[0] if node.op == "scan" else node.arg[1:], self.space, node.dtype)
+        if node.op == "scatter":
+            return Node(node.op, src, node.arg, self.space, node.dtype)
         shape = self.space if any(len(s.shape) == len(self.space) for s in src) else self.rows
         if node.op == "gather":
             return Node("gather", src, self._operand(node.src[0], None), shape, node.dtype)

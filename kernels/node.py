@@ -13,6 +13,8 @@ Ops beside those of the op table:
     argsort   the same arg: where those elements are, as int64
     matmul, attention, conv    sums of products, see products.py
     gather    src (table, indices): table flattened to 1-d, indices int64 of any shape, result of that shape
+    scatter   src (old, places, values): old, flattened to 1-d, with values stored at the int64 places of their shape
+              in order: of equal places the last wins. Places outside are left out. arg: whether no two inside are equal
     write     src (old, value): old with the elements of the View arg replaced by value (shape of the view)
 
 and inside a Problem's body, where leaves are operands: load (arg: operand index), scalar (arg: scalar index).

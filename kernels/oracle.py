@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, numpy_dtype
-from tilewright.kernels.node import Node, View, toposort
+from tilewright.kernels.node import Node, View, row_major, toposort
 from tilewright.kernels.ops import OPS, REDUCTIONS
 from tilewright.kernels.oracle_products import product
-from tilewright.kernels.problem import Problem, merge_sizes
+from tilewright.kernels.problem import Operand, Problem, merge_sizes
 from tilewright.kernels.products import AXES, PRODUCTS
 
 Array = np.ndarray[Any, Any]
@@ -60,6 +62,11 @@ def _node(node: Node, source: list[Array]) -> Array:
     if node.op == "write":
         result = np.array(source[0], order="C")
         window(result.reshape(-1), node.arg)[...] = source[1]
+        return result
+    if node.op == "scatter":
+        result, places, values = np.array(source[0], order="C"), source[1].reshape(-1), source[2].reshape(-1)
+        inside = (places >= 0) & (places < result.size)
+        result.reshape(-1)[places[inside]] = values[inside]
         return result
     return _apply(node.op, dtype, source)
 
@@ -124,6 +131,8 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
         elif node.op == "gather":
             table = inputs[node.arg]
             value = table[np.clip(source[0], 0, len(table) - 1)].astype(dtype)
+        elif node.op == "scatter":
+            return [_scattered(problem, *source)[1].astype(numpy_dtype(node.dtype))]
         elif node.op == "reduce":
             value = _partial(problem, node.arg, np.broadcast_to(lift(source[0], node.src[0], space), space), dtype)
         elif node.op in PRODUCTS:
@@ -142,6 +151,22 @@ def reference(problem: Problem, inputs: Sequence[Array], wide: bool = True) -> l
                 value = value.astype(numpy_dtype(node.dtype)).astype(dtype)  # an explicit cast rounds
         values[id(node)] = value
     return [_store(problem, k, values[id(root)]) for k, root in enumerate(problem.body)]
+
+
+def scattered_places(problem: Problem, inputs: Sequence[Array]) -> Array:
+    """Where a scatter stores, ascending: `reference` gives what it stores there, in that order."""
+    place = problem.body[0].src[0]
+    whole = Operand("int64", row_major(problem.space), 0, prod(problem.space))
+    places = reference(replace(problem, kind="map", outputs=(whole,), body=(place,)), inputs)[0]
+    return _scattered(problem, places, places)[0]
+
+
+def _scattered(problem: Problem, places: Array, values: Array) -> tuple[Array, Array]:
+    """The places inside, ascending, and the last value that each is given."""
+    places, values = (np.broadcast_to(x, problem.space).reshape(-1) for x in (places, values))
+    inside = (places >= 0) & (places < problem.outputs[0].count)
+    found, first = np.unique(places[inside][::-1], return_index=True)
+    return found, values[inside][::-1][first]
 
 
 def _seen(problem: Problem) -> dict[int, tuple[int, ...]]:

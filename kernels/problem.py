@@ -17,7 +17,7 @@ from tilewright.kernels.space import Config, Space
 
 SUMMED: dict[str, int] = {
     "map": 0, "reduce": 1, "row": 1, "matmul": 1, "attention": 2, "conv": 3,
-    "scan": 1, "sort": 1, "select": 1, "merge": 1, "raw": 0,
+    "scan": 1, "sort": 1, "select": 1, "merge": 1, "raw": 0, "scatter": 0,
 }  # fmt: skip
 """How many trailing axes of its space a kind sums over; what has no strides there is computed once for them all."""
 SUMS = frozenset(("reduce", "matmul", "attention", "conv"))
@@ -52,6 +52,9 @@ class Problem:
     kind "merge":  such nodes with src (keys, [places for "argsort",] width, keep, have): of the `have` elements that
                    the inputs hold along the last axis runs of `width` are in order; the first `keep` of each merged
                    pair are stored one behind the other along the last axis
+    kind "scatter": body holds one "scatter" node with src (place, value): each value is stored at its place, in order,
+                   in an output that holds what is at others already; places outside are left out. Where arg is true
+                   all inside are distinct. The output has strides 0: it is indexed by value
     kind "matmul": space (batch, m, n, k) where body holds one "dot" node with src (a, b): sum over k of a * b
     kinds "attention" and "conv": space and node as in products.py, the node's name being the kind's
     `parts` (reduce, scan): the last axis is cut into so many pieces and outputs have one more element axis, of that
@@ -159,7 +162,7 @@ class Problem:
     @cached_property
     def title(self) -> str:
         """A short name for people, such as "matmul 512x512x512 float32" or "row sum,max 8192x2048 float32"."""
-        silent = ("load", "scalar", "cast", "iota", "complex")
+        silent = ("scatter", "load", "scalar", "cast", "iota", "complex")
         rows = [row for row in self.lines[:-1] if row[0] not in silent]
         ops = [row[1] if row[0] in ("reduce", "scan") else row[0] for row in rows]
         names = [n for n in dict.fromkeys(ops) if n not in ("dot", "conv", "attention")]
@@ -172,7 +175,7 @@ class Problem:
     def operations(self) -> int:
         """Arithmetic operations: one per op per element it is computed for; a dot's step is two."""
         every, row = prod(self.space), prod(self.space[: len(self.space) - SUMMED[self.kind]])
-        weight = {"load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "conv": 2}
+        weight = {"scatter": 0, "load": 0, "scalar": 0, "cast": 0, "iota": 0, "complex": 0, "dot": 2, "conv": 2}
         weight |= {"reduce spread": 4, "reduce offset": 0}  # the latter comes with the former
         total = 0
         for op, arg, _dtype, per_row, *_ in self.lines[:-1]:
@@ -191,6 +194,8 @@ class Problem:
         total = 0
         for o in (*self.inputs, *self.outputs):
             touched = prod(e for e, s in zip(self.space, o.strides, strict=False) if s != 0)
+            if self.kind == "scatter" and o in self.outputs:
+                touched = prod(self.space)
             total += min(touched, o.count) * DTYPES[o.dtype].nbytes
         return total
 

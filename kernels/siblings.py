@@ -60,7 +60,7 @@ def _shareable(step: Step) -> list[Any]:
     None for kinds without several outputs, and for maps that walk across memory: they have kernels of their own.
     """
     problem = step.problem
-    if problem.kind not in KINDS or step.takeover or any(node.op == "write" for node in step.outputs):
+    if problem.kind not in KINDS or step.takeover or any(node.op in ("write", "scatter") for node in step.outputs):
         return []
     if problem.kind == "map" and any(o.strides[-1] not in (0, 1) for o in (*problem.inputs, *problem.outputs)):
         return []

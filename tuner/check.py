@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.backends.dtypes import DTYPES, PARTS, numpy_dtype
 from tilewright.kernels.node import View, toposort
-from tilewright.kernels.oracle import held, ordered, reference, window
+from tilewright.kernels.oracle import held, ordered, reference, scattered_places, window
 from tilewright.kernels.problem import SUMMED, Operand, Problem, merge_sizes
 from tilewright.kernels.products import AXES, PRODUCTS
 from tilewright.tuner.numerics import FAR, Deviation, ulps, worst
@@ -49,17 +49,23 @@ def make_inputs(problem: Problem, seed: int = 0) -> list[Array]:
         runs = held(problem, node.src[0], inputs, have)
         runs[...] = np.take_along_axis(runs, ordered(runs, width, node.arg < 0), -1)
     for node in toposort(problem.body):
-        if node.op != "gather":
+        if node.op not in ("gather", "scatter"):
             continue
-        feeding = {n.arg for n in toposort(node.src) if n.op == "load" and DTYPES[n.dtype].kind in "iu"}
-        index = Problem("map", problem.space, problem.inputs, (), (node.src[0],), problem.scalars)
+        place = node.src[0]
+        feeding = {n.arg for n in toposort([place]) if n.op == "load" and DTYPES[n.dtype].kind in "iu"}
+        index = Problem("map", problem.space, problem.inputs, (), (place,), problem.scalars)
         bounds = []
         for value in (0, 1):  # an index is affine in what the user gives: index * columns + column
             probe = [np.full_like(x, value) if k in feeding else x for k, x in enumerate(inputs)]
             bounds.append(int(np.max(_whole(index, probe), initial=0)))
-        rows = max(1, (problem.inputs[node.arg].count - 1 - bounds[0]) // max(1, bounds[1] - bounds[0]) + 1)
+        table = problem.inputs[node.arg] if node.op == "gather" else problem.outputs[0]
+        rows = max(1, (table.count - 1 - bounds[0]) // max(1, bounds[1] - bounds[0]) + 1)
         for k in feeding:
             inputs[k] = rng.integers(0, rows, inputs[k].size).astype(inputs[k].dtype)
+            if node.op == "scatter" and node.arg:  # distinct, and in order as after a sort
+                size = inputs[k].size
+                inputs[k] = np.arange(size) * max(rows // max(size, 1), 1)
+                inputs[k] = inputs[k].astype(problem.inputs[k].dtype)
     return inputs
 
 
@@ -119,6 +125,7 @@ class Reference:
         casts = any(row[0] == "cast" and DTYPES[row[2]].kind in "biu" for row in problem.lines)
         self._slack = 1e-3 if floats and (names & _JUMPS or casts) else 0.0
         self._terms = prod(problem.space[-SUMMED[problem.kind] :]) if SUMMED[problem.kind] else 1
+        self._places = scattered_places(problem, inputs) if problem.kind == "scatter" else None
         self._slabs = [(part, _expected(part, inputs)) for part in _parts(problem)]
 
     def verify(self, k: int, data: bytes | bytearray) -> Deviation:
@@ -134,6 +141,9 @@ class Reference:
             raise WrongResult(f"output {k}: wrote past the end of its buffer")
         got = bits[: operand.count].reshape(-1).view(dtype)
         found = [Deviation(0.0, 0.0)]
+        if self._places is not None:
+            found.append(self._compare(k, got[self._places], *(e[k] for e in self._slabs[0][1])))
+            return self._alone(k, bits, self._places, mark, worst(found))
         for part, expected in self._slabs:
             view = _view(part, k, expected[0][k].shape)
             found.append(self._compare(k, window(got, view), expected[0][k], expected[1][k]))
@@ -145,6 +155,15 @@ class Reference:
         if (bits != mark).any():
             raise WrongResult(f"output {k}: wrote elements that are not part of the result")
         return worst(found)
+
+    def _alone(self, k: int, bits: Array, places: Array, mark: int, found: Deviation) -> Deviation:
+        """`found`, where a scatter stored at all of its places and nowhere else."""
+        if DTYPES[self.problem.outputs[k].dtype].kind in "fbc" and (bits[places] == mark).all(-1).any():
+            raise WrongResult(f"output {k}: places were not written")
+        bits[places] = mark
+        if (bits != mark).any():
+            raise WrongResult(f"output {k}: wrote elements that are not part of the result")
+        return found
 
     @np.errstate(all="ignore")  # among the values may be the poison, a signalling NaN
     def _compare(self, k: int, got: Array, expected: Array, native: Array) -> Deviation:
@@ -204,7 +223,7 @@ def _parts(problem: Problem) -> list[Problem]:
         work //= problem.space[-3]  # scores are computed once, not for every element of a value
     if problem.kind in PRODUCTS and DTYPES[problem.outputs[0].dtype].kind == "f":
         work //= 1024  # a library multiplies and adds so much faster than NumPy goes through elements
-    if work <= REFERENCE_WORK or not axes:
+    if work <= REFERENCE_WORK or not axes or problem.kind == "scatter":
         return [problem]
     axis = max(axes, key=lambda a: free[a])
     extent = free[axis]
