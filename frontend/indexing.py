@@ -212,7 +212,7 @@ def places(located: Located, device: Device) -> Node:
     fixed = np.full((), offset, np.int64)
     for array in arrays:
         if not isinstance(array, Node):
-            fixed = fixed + array
+            fixed = fixed + array if fixed.any() else array
     terms = [upload(fixed, "int64", device) if fixed.shape else const(int(fixed), "int64")]
     terms = [t if t.op == "const" else _spread(t, after) for t in terms]
     terms += [_spread(a, after) for a in arrays if isinstance(a, Node)]
@@ -237,10 +237,12 @@ def _places(item: Any, extent: int, stride: int, axis: int, device: Device, clam
     """Indices along an axis as steps in the flat value: checked, wrapped and times the stride."""
     if not isinstance(item, Node):
         array = np.asarray(item, dtype=np.int64)
-        if array.size and not (-extent <= array.min() and array.max() < extent):
+        least, most = (array.min(), array.max()) if array.size else (0, -1)
+        if not (-extent <= least and most < extent):
             wrong = array[(array < -extent) | (array >= extent)].flat[0]
             raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {extent}")
-        return np.where(array < 0, array + extent, array) * stride
+        array = np.where(array < 0, array + extent, array) if least < 0 else array
+        return array * stride if stride != 1 else array
     check_range(item, extent, axis, device)
     wrapped = cast(item, "int64", device)
     if KINDS[item.dtype] != "u":

@@ -13,6 +13,7 @@ from tilewright.backends.dtypes import DTYPES, numpy_dtype
 from tilewright.kernels.node import Node, View, row_major
 from tilewright.kernels.products import Window
 from tilewright.kernels.reduce import BLOCK
+from tilewright.kernels.scatter import WAITING, last_of_each
 from tilewright.kernels.sort import SERIAL_TILE
 
 Sizes = tuple[int, ...]
@@ -104,6 +105,32 @@ def _write(dtype: str, n: int) -> list[Node]:
     """Two columns of five replaced: what lies between them must stay."""
     value = _mixed(data((n, 2), dtype, 1), data((n, 2), dtype, 2))
     return [Node("write", (data((n, 5), dtype), value), View((n, 2), (5, 2), 1), (n, 5), dtype)]
+
+
+def _scatter(dtype: str, n: int) -> list[Node]:
+    """Places in any order, among them negative ones that are left out; of repeated ones the last is kept by a sort."""
+    index = np.random.default_rng(8).integers(-2, max(n // 2, 1), n)
+    places = Node("buffer", (), index, (n,), "int64")
+    order = Node("buffer", (), np.arange(n), (n,), "int64")
+    if n:
+        places, order = last_of_each(places, -5)
+    value = Node("gather", (_mixed(data((n,), dtype, 1), data((n,), dtype, 2)), order), None, (n,), dtype)
+    return [Node("scatter", (data((n + 3,), dtype), places, value), True, (n + 3,), dtype)]
+
+
+def _scatter_in_order(dtype: str, n: int) -> list[Node]:
+    """Single elements and rows of 5 at repeated places, as where one thread stores what is given to a place."""
+    rng = np.random.default_rng(9)
+    one = Node("buffer", (), rng.integers(-2, n + 5, 3 * n), (3 * n,), "int64")
+    rows = Node("buffer", (), rng.integers(0, max(n // 2, 1), n), (n,), "int64")
+    five = Node("const", (), 5, (), "int64")
+    start = view(Node("mul", (rows, five), None, (n,), "int64"), (n, 5), (1, 0))
+    step = view(Node("iota", (), None, (5,), "int64"), (n, 5), (0, 1))
+    places = Node("add", (start, step), None, (n, 5), "int64")
+    return [
+        Node("scatter", (data((n + 3,), dtype), one, data((3 * n,), dtype, 1)), False, (n + 3,), dtype),
+        Node("scatter", (data((n, 5), dtype), places, data((n, 5), dtype, 1)), False, (n, 5), dtype),
+    ]
 
 
 def _rows(dtype: str, n: int) -> list[Node]:
@@ -232,6 +259,7 @@ def _adding(n: int) -> float:
 _TWO = "2 ulp: a product and a sum round once each"
 _ROOT = "4 + sqrt(n) ulp: each of n additions rounds, and such errors grow with the root of their number"
 _SOFTMAX = "12 + sqrt(n) ulp: exp rounds by 4, above and below the line; the sum and the division round too"
+WAITS = tuple(wait + step for wait in WAITING for step in (-1, 0, 1))
 BLOCKS = (BLOCK - 1, BLOCK, BLOCK + 1)
 TILES = (SERIAL_TILE - 1, SERIAL_TILE, SERIAL_TILE + 1, 6 * SERIAL_TILE + 7)
 KINDS = (
@@ -241,6 +269,8 @@ KINDS = (
     Kind("transpose", "map", _transpose, _rounding, _TWO, 256),
     Kind("gather", "map", _gather, lambda n: 0.0, "exact: values are moved", 1 << 15),
     Kind("write into a view", "map", _write, _rounding, _TWO, 1 << 15),
+    Kind("scatter at distinct places", "scatter", _scatter, _rounding, _TWO, 1 << 11, WAITS),
+    Kind("scatter in order", "scatter", _scatter_in_order, lambda n: 0.0, "exact: values are moved", 1 << 11, WAITS),
     Kind("sum of rows", "reduce", _rows, _adding, _ROOT, 1 << 13, BLOCKS),
     Kind("max and min of rows", "reduce", _largest, lambda n: 0.0, "exact: values are chosen", 1 << 13, BLOCKS),
     Kind("sum of columns", "reduce", _columns, _adding, _ROOT, 1 << 11),

@@ -41,7 +41,7 @@ def test_assignment_at_integer_arrays(device, key):
     a[key] = 5
     agree(x, a, device)
     agree(view, a[1], device)
-    assert tw.fallbacks()["setitem"].count == 1
+    assert tw.fallbacks() == {}
 
 
 def test_masks(device):

@@ -60,15 +60,14 @@ def test_xarray():
 f, g, whole, line = values(3, 4), values(3, 4, seed=1), np.array([[3, 1, 3], [0, 5, 1]]), np.array([3, 1, 3, 0, 5, 1])
 holes = np.array([[1.0, np.nan, 3.0], [np.nan, 5.0, np.inf]])
 NONZERO, UNIQUE = {"nonzero"}, {"unique_values", "unique_counts"}
-MASKED = {"nonzero", "setitem"}
 EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "angle": (lambda x, xp, a: x.angle(a), (f + 1j * g,), {"imag", "real"}),
     "apply_where": (lambda x, xp, a, b: x.apply_where(a > 0, (a, b), lambda p, q: p * q, lambda p, q: p - q), (f, g),
-                    MASKED),
+                    NONZERO),
     "argpartition": (lambda x, xp, a: xp.take(a, x.argpartition(a, 2))[2], (line,), {"argsort"}),
     "at": (lambda x, xp, a: x.at(x.at(a)[1:, ::2].add(1.0))[0, :].set(5.0), (f,), set()),
-    "at a mask": (lambda x, xp, a: x.at(a, a > 0).multiply(2.0), (f,), MASKED),
-    "at integers": (lambda x, xp, a, i: x.at(a, i[3:]).set(0.0), (values(6), line), {"setitem"}),
+    "at a mask": (lambda x, xp, a: x.at(a, a > 0).multiply(2.0), (f,), NONZERO),
+    "at integers": (lambda x, xp, a, i: x.at(a, i[3:]).set(0.0), (values(6), line), set()),
     "atleast_nd": (lambda x, xp, a: x.atleast_nd(a, ndim=3), (f,), set()),
     "cov": (lambda x, xp, a: x.cov(a), (f,), set()),
     "create_diagonal": (lambda x, xp, a: x.create_diagonal(a, offset=1), (f,), set()),
@@ -77,7 +76,7 @@ EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "diag_indices": (lambda x, xp, a: a[x.diag_indices(3, xp=xp)], (f,), set()),
     "tril_indices": (lambda x, xp, a: a[x.tril_indices(3, xp=xp)], (f,), NONZERO),
     "triu_indices": (lambda x, xp, a: a[x.triu_indices(3, offset=1, xp=xp)], (f,), NONZERO),
-    "isclose": (lambda x, xp, a: x.isclose(a, a * (1 + 1e-9)), (holes,), MASKED),
+    "isclose": (lambda x, xp, a: x.isclose(a, a * (1 + 1e-9)), (holes,), NONZERO),
     "isin": (lambda x, xp, a: x.isin(a, a[0]), (whole,), set()),
     "kron": (lambda x, xp, a, b: x.kron(a, b), (f, whole), set()),
     "lazy_apply": (lambda x, xp, a: x.lazy_apply(lambda d: np.cumsum(d, axis=1), a, as_numpy=True), (f,), set()),

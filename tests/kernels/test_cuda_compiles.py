@@ -80,6 +80,7 @@ GRAPHS: dict[str, Callable[[], list[Node]]] = {
     "argsort": lambda: [Node("argsort", (array(3, 5000),), (1, True, 5000), (3, 5000), "int64")],
     "largest": lambda: [Node("sort", (array(5000, 3, dtype="float16"),), (0, True, 9), (9, 3), "float16")],
     "gather": lambda: [Node("gather", (array(90), array(3, 11, dtype="int64")), None, (3, 11), "float32")],
+    "scatter": lambda: [Node("scatter", (array(90), array(33, dtype="int64"), array(33)), True, (90,), "float32")],
     "matmul": lambda: [matmul(array(512, 512), array(512, 512))],
     "matmul transposed": lambda: [matmul(array(300, 200), transpose(array(400, 200)))],
     "matmul, bias, gelu": lambda: [gelu(op("add", batched_product(), broadcast(array(70), (4, 90, 70))))],
