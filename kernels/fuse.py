@@ -148,10 +148,8 @@ class _Fusion:
         op = OPS.get(node.op)
         if group.kind in PRODUCTS:  # its operands are read more than once: only what is nearly a load
             return node.op == "view" or (id(node) in self.plain and (op is None or not op.costly))
-        if op is None or not op.costly:
-            return True
-        if group.kind == "scatter":
-            return False  # every range would compute the places
+        if op is None or not op.costly or group.kind == "scatter":
+            return op is None or not op.costly  # every range of a scatter would compute the places
         row = group.kind != "map" or _of_a_row(node, group.space)
         kept = zip(view.strides, group.space[:-1] if row else group.space, strict=False)
         return not any(stride == 0 and extent != 1 for stride, extent in kept)

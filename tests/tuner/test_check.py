@@ -139,3 +139,35 @@ def test_infinities_and_nans_must_be_where_they_belong():
     np.frombuffer(data, np.float32)[2] = np.nan
     with pytest.raises(WrongResult):
         judge.verify(0, data)
+
+
+def scattering(distinct):
+    place, value = (Node("load", (), k, (300,), d) for k, d in enumerate(("int64", "float32")))
+    inputs = (Operand("int64", (1,), 0, 300), Operand("float32", (1,), 0, 300))
+    body = Node("scatter", (place, value), distinct, (300,), "float32")
+    return Problem("scatter", (300,), inputs, (Operand("float32", (0,), 0, 400),), (body,))
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+def test_a_scatter_is_judged_by_all_its_places_and_nothing_else(distinct):
+    problem = scattering(distinct)
+    inputs = make_inputs(problem)
+    places, values = inputs
+    assert (np.unique(places).size == 300) == distinct
+    good = np.frombuffer(poison(problem.outputs[0]), np.float32).copy()
+    for p, v in zip(places, values, strict=True):
+        good[p] = v
+    judge = Reference(problem, inputs)
+    assert judge.verify(0, good.tobytes()).error <= 1
+    untouched = next(p for p in range(400) if p not in places)
+    for at, value in ((places[-1], 7.0), (untouched, 1.0)):
+        bad = good.copy()
+        bad[at] = value
+        with pytest.raises(WrongResult):
+            judge.verify(0, bad.tobytes())
+    first = np.argmax(np.bincount(places)[places] > 1)
+    if not distinct:  # the first of repeated places is not what stays
+        bad = good.copy()
+        bad[places[first]] = values[first]
+        with pytest.raises(WrongResult, match="wrong"):
+            judge.verify(0, bad.tobytes())
