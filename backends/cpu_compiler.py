@@ -17,8 +17,11 @@ from pathlib import Path
 from tilewright.backends.protocol import CompileError, Unsupported
 
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared", "-pipe", "-fno-math-errno", "-fno-trapping-math",
-         "-ffp-contract=off", "-fwrapv", "-std=gnu11", "-w")  # fmt: skip
-"""No -ffast-math: NaN, infinity and -0 keep their meaning. errno and traps are not looked at by any kernel."""
+         "-ffp-contract=off", "-fwrapv", "-std=gnu11", "-w",
+         "-fno-builtin-sin", "-fno-builtin-cos", "-fno-builtin-sinf", "-fno-builtin-cosf")  # fmt: skip
+"""No -ffast-math: NaN, infinity and -0 keep their meaning. errno and traps are not looked at by any kernel. Where GCC
+knows what sin and cos are, it makes one call of both, for which there is no vector function.
+"""
 
 THREADING = {"omp parallel": "-fopenmp", "<omp.h>": "-fopenmp", "<pthread.h>": "-pthread"}
 """What a raw text says, and the flag that it therefore needs."""
