@@ -121,15 +121,21 @@ DEVICE u16 f32_to_bf16(f32 value) {
 #define STORE_c128(p, i, v) ((p)[i] = (v))
 
 /* Integers as NumPy has them: the quotient's floor, the divisor's sign, 0 where the divisor is 0, wrapping elsewhere.
-   A divisor of -1 is set apart since the least integer divided by it traps. */
+   A divisor of -1 is set apart since the least integer divided by it traps. CPUs have no division of integers in vectors:
+   there float64 divides those of 32 bits and less, whose quotients it tells from the whole numbers next to them. */
+#if CPU_GROUPS
+#define WHOLE_QUOTIENT(t, whole, a, b) (sizeof(t) > 4 ? (t)((a) / (b)) : (t)(whole)((f64)(a) / (f64)(b)))
+#else
+#define WHOLE_QUOTIENT(t, whole, a, b) (t)((a) / (b))
+#endif
 #define SIGNED_OPS(t, u) \
     DEVICE t floordiv_##t(t a, t b) { \
-        t d = (b == 0) | (b == -1) ? 1 : b, q = (t)(a / d), r = (t)(a % d); \
+        t d = (b == 0) | (b == -1) ? 1 : b, q = WHOLE_QUOTIENT(t, i32, a, d), r = (t)((u)a - (u)q * (u)d); \
         q = (t)(q - ((r != 0) & ((r < 0) != (b < 0)))); \
         return b == 0 ? 0 : b == -1 ? (t)(0 - (u)a) : q; \
     } \
     DEVICE t mod_##t(t a, t b) { \
-        t d = (b == 0) | (b == -1) ? 1 : b, r = (t)(a % d); \
+        t d = (b == 0) | (b == -1) ? 1 : b, r = (t)((u)a - (u)WHOLE_QUOTIENT(t, i32, a, d) * (u)d); \
         return (t)((r != 0) & ((r < 0) != (b < 0)) ? r + b : r); \
     } \
     DEVICE t ipow_##t(t base, t power) { \
@@ -139,8 +145,8 @@ DEVICE u16 f32_to_bf16(f32 value) {
         return (t)result; \
     }
 #define UNSIGNED_OPS(t) \
-    DEVICE t floordiv_##t(t a, t b) { return (t)(b == 0 ? 0 : a / (b == 0 ? 1 : b)); } \
-    DEVICE t mod_##t(t a, t b) { return (t)(b == 0 ? 0 : a % (b == 0 ? 1 : b)); } \
+    DEVICE t floordiv_##t(t a, t b) { t d = b == 0 ? 1 : b; return b == 0 ? 0 : WHOLE_QUOTIENT(t, i64, a, d); } \
+    DEVICE t mod_##t(t a, t b) { t d = b == 0 ? 1 : b; return b == 0 ? 0 : (t)(a - WHOLE_QUOTIENT(t, i64, a, d) * d); } \
     DEVICE t ipow_##t(t base, t power) { \
         u64 result = 1, factor = (u64)base; \
         for (u64 e = (u64)power; e; e >>= 1, factor *= factor) result = e & 1 ? result * factor : result; \
