@@ -229,10 +229,10 @@ class Recorded:
         return self._new(self.node())
 
     def __pow__(self, other: Any) -> Any:
-        if type(other) is int or type(other) is float:  # the cheap powers, as NumPy takes them
+        if type(other) is int or type(other) is float:  # the cheap powers: NumPy's, and the cube
             kind = KINDS[self._cell.value.dtype]
-            if other == 2 and type(other) is int and kind in "iufc":
-                return self * self
+            if type(other) is int and kind in "iufc" and 2 <= other <= 3:
+                return self * self if other == 2 else self * self * self
             if other == 0.5 and kind == "f":
                 return self._new(record.unary("sqrt", self.node(), self._device))
             if other == -1 and kind == "f":

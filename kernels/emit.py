@@ -117,6 +117,9 @@ class Writer:
         self.number = {id(node): k for k, node in enumerate(order)}
         self.rows: dict[int, str] = {}  # gathers of neighbours along the last axis -> where the first one lies
         self.tiles: dict[int, str] = {}  # inputs that are read from arrays tile0, ... -> where their element lies
+        self.exact: dict[
+            str, str
+        ] = {}  # variables of 16-bit floats -> what was rounded for them, which a store does too
 
     def place(self, name: str, operand: Operand) -> str:
         return address(name, operand, self.inner, f"{name}_b") if self.based else address(name, operand, self.axes)
@@ -158,6 +161,8 @@ class Writer:
         if node.op == "iota":
             return self._index(self.axes[node.arg], language.index, node.dtype)
         if node.op == "cast":
+            if node.src[0].dtype == "float32":
+                self.exact[f"v{self.number[id(node)]}"] = source[0]
             return language.convert(source[0], node.src[0].dtype, node.dtype)
         return spell(language, node.op, [s.dtype for s in node.src], source)
 
@@ -197,6 +202,8 @@ class Writer:
 
     def store(self, k: int, value: str) -> str:
         operand = self.problem.outputs[k]
+        if operand.dtype in ("float16", "bfloat16"):
+            value = self.exact.get(value, value)
         return self.language.store(operand.dtype, f"out{k}", self.place(f"out{k}", operand), value)
 
 

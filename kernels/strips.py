@@ -21,7 +21,7 @@ from tilewright.kernels.step import Step
 STRIP_NBYTES = 32 << 20  # what devices take some 10 us to move at least, next to which launches cost little
 MOST_STRIPS = 512  # so that a plan stays short, however large the result
 ROWS_PER_UNIT = 8  # of a strip at least
-WHOLE = ("raw", "merge")  # kinds whose problems are not cut
+WHOLE = ("raw", "merge", "scatter")  # kinds whose problems are not cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 
 import tilewright as tw
 from tests.frontend.compare import agree, narrowed, sample
+from tilewright.backends.dtypes import numpy_dtype
 from tilewright.dtypes import KINDS, supported
 
 UNARY = {
@@ -217,3 +218,40 @@ def test_deep_graphs_are_evaluated_on_the_way(device):
         x = x + 1
     assert x.node().depth <= 200
     agree(x, np.full(3, 1000, np.float32), device)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_quotients_next_to_whole_numbers_and_at_the_ends_of_a_dtype(dtype, device):
+    limits, rng = np.iinfo(dtype), np.random.default_rng(2)
+    edges = [limits.min, limits.min + 1, limits.max - 1, limits.max, limits.max // 2, 0, 1, 2, 3, 7]
+    edges = np.array(edges + [-1, -2, -7] * (limits.min < 0)).astype(dtype)
+    a, b = (rng.integers(limits.min, limits.max, 20000, dtype=dtype, endpoint=True) for _ in range(2))
+    b[::2] = a[::2] // rng.integers(1, 100, 10000).astype(dtype)  # quotients that are whole, or nearly
+    a, b = np.concatenate([np.repeat(edges, len(edges)), a]), np.concatenate([np.tile(edges, len(edges)), b])
+    x, y = (tw.asarray(v, device=device.name) for v in (a, b))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(np.asarray(x // y), a // b)
+        np.testing.assert_array_equal(np.asarray(x % y), a % b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_cast_and_stored_is_rounded_once(dtype, device):
+    x = np.random.default_rng(3).standard_normal(5000).astype(np.float32) * 1e-3
+    got = tw.asarray(x, device=device.name)
+    half = tw.astype(got, dtype)
+    np.testing.assert_array_equal(np.asarray(half), x.astype(numpy_dtype(dtype)))
+    wide = tw.astype(tw.astype(got, dtype), "float32") + 1.0  # not stored between: rounded all the same
+    np.testing.assert_array_equal(np.asarray(wide), x.astype(numpy_dtype(dtype)).astype(np.float32) + 1.0)
+
+
+def test_sine_and_cosine_of_one_argument(device):
+    x = np.random.default_rng(4).standard_normal(1000).astype(np.float32)
+    a = tw.asarray(x, device=device.name)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(np.asarray(tw.sin(a) + 2 * tw.cos(a)), np.sin(wide) + 2 * np.cos(wide), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8"])
+def test_cubes(dtype, device):
+    x = (np.random.default_rng(5).standard_normal(1000) * 9).astype(dtype)
+    np.testing.assert_allclose(np.asarray(tw.asarray(x, device=device.name) ** 3), x**3, rtol=3e-7)
