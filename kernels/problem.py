@@ -166,13 +166,8 @@ class Problem:
         rows = [row for row in self.lines[:-1] if row[0] not in silent]
         ops = [row[1] if row[0] in ("reduce", "scan") else row[0] for row in rows]
         names = [n for n in dict.fromkeys(ops) if n not in ("dot", "conv", "attention")]
-        what = (
-            " " + ",".join(names)
-            if names
-            else ""
-            if self.kind in ("matmul", "conv", "attention", "scatter")
-            else " copy"
-        )
+        plain = "" if self.kind in ("matmul", "conv", "attention", "scatter") else " copy"
+        what = " " + ",".join(names) if names else plain
         if len(what) > 40:
             what = what[:37] + "..."
         return f"{self.kind}{what} {'x'.join(map(str, self.space))} {self.outputs[0].dtype}"
