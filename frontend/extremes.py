@@ -10,19 +10,20 @@ from tilewright.creation import iota
 from tilewright.dtypes import KINDS, default_int
 from tilewright.elementwise import one
 from tilewright.kernels.node import Node, View
+from tilewright.kernels.space import serial
 from tilewright.manipulation import axis_of, reshape
 from tilewright.statistical import cast, kept_axes, reduced
 from tilewright.views import in_order
 
 NARROW = 1 << 31  # places from there on need 64 bits
-LONG = 1 << 15  # elements of a line; a shorter one stays in cache for the second look
+LONG, LONG_FOR_A_CORE = 1 << 15, 1 << 18  # elements of a line; a shorter one is looked through by one group in no time
 
 
 def _blocks(x: Array, along: int) -> int | None:
     """How long the blocks are in which `_arg_in_blocks` walks the lines of `x`; None where it does not apply."""
     extent, value = x.shape[along], x._cell.value
     stored = value.op == "buffer" and (x._view is None or in_order(x._view, value.shape))
-    if along != x.ndim - 1 or extent < LONG or not stored:
+    if along != x.ndim - 1 or extent < (LONG_FOR_A_CORE if serial(x._device.limits) else LONG) or not stored:
         return None
     return next((size for size in range(isqrt(extent), 127, -1) if extent % size == 0), None)
 

@@ -24,6 +24,11 @@ class Fold:
     threads: int
     lanes: int
 
+    @property
+    def masks(self) -> bool:
+        """Whether lanes are a loop's, which the compiler makes vectors of, also where only some have an element."""
+        return self.lanes > self.threads == 1 and self.language.name == C.name
+
     def text(self, node: Node, accumulator: str, element: str, value: str) -> str:
         """Combine `value` of every element from `block` to `block_end`, as the statements `element` make it, into
         `accumulator`.
@@ -38,11 +43,11 @@ class Fold:
         if self.threads > 1:
             place += " * THREADS + LOCAL(0)"
         one = language.let(**{self.index: place}) + f"{element}lanes[lane] = {combine}(lanes[lane], {value});\n"
-        text = language.array(node.dtype, "lanes", str(each)) + self._each(each, f"lanes[lane] = {neutral};\n")
-        text += language.loop("at", "block", "block_end - LANES + 1", self._each(each, one), "LANES")
+        text = language.array(node.dtype, "lanes", str(each)) + self.each(each, f"lanes[lane] = {neutral};\n")
+        text += language.loop("at", "block", "block_end - LANES + 1", self.each(each, one), "LANES")
         rest = language.let(rest="block + (block_end - block) / LANES * LANES")
         halves = self._halves(each, combine) + f"{accumulator} = {combine}({accumulator}, lanes[0]);\n"
-        if self.threads == 1 and language.name == C.name:
+        if self.masks:
             return f"{{\n{text}{rest}{self._some(node, element, value, combine, neutral)}{halves}}}\n"
         fold = language.fold(self.index, "rest", "block_end", name, accumulator, step)
         # Only behind this question does a compiler know that the lanes were set here, and keeps them in registers.
@@ -58,15 +63,15 @@ class Fold:
         one = self.language.let(**{self.index: "rest + lane"}) + f"{element}taken = {value};\n"
         lane = self.language.variable(node.dtype, "taken", neutral) + f"if ((i32)lane < left) {{\n{one}}}\n"
         lane += f"lanes[lane] = {combine}(lanes[lane], taken);\n"
-        return f"if (rest < block_end) {{\nconst i32 left = block_end - rest;\n{self._each(self.lanes, lane)}}}\n"
+        return f"if (rest < block_end) {{\nconst i32 left = block_end - rest;\n{self.each(self.lanes, lane)}}}\n"
 
     def _halves(self, each: int, combine: str) -> str:
         text, half = "", each // 2
         while half:
-            text += self._each(half, f"lanes[lane] = {combine}(lanes[lane], lanes[lane + {half}]);\n")
+            text += self.each(half, f"lanes[lane] = {combine}(lanes[lane], lanes[lane + {half}]);\n")
             half //= 2
         return text
 
-    def _each(self, count: int, body: str) -> str:
+    def each(self, count: int, body: str) -> str:
         hint = "" if self.language.name != C.name else "VECTOR_LOOP " if self.threads == 1 else "UNROLL "
         return hint + self.language.loop("lane", "0", str(count), body)

@@ -27,10 +27,12 @@ from tilewright.kernels.emit import (
 from tilewright.kernels.fold import Fold, reduction_name
 from tilewright.kernels.node import Node, toposort
 from tilewright.kernels.phases import across, kept, phases
+from tilewright.kernels.places import place_text, sought
 from tilewright.kernels.problem import Problem
 from tilewright.kernels.space import EMPTY, Config, Rule, Space, ends, serial, thread_counts
 from tilewright.kernels.spread import BLOCK_OF_SPREAD, RowSpread, matched
 
+LANES_OF_PLACES = 32  # at least; of rows for which fewer do, putting together lanes with their places costs more
 BLOCK = 8192  # elements summed in one go: partial sums of blocks keep float32's error near that of pairwise summation
 
 
@@ -146,6 +148,8 @@ class _RowText:
         self.names: dict[int, str] = {}  # what is known once a row
         self.kept_at: str | None = None
         self.fold = Fold(language, f"i{self.last}", threads, lanes)
+        at_once = self.fold.masks and problem.parts == 1 and lanes >= LANES_OF_PLACES
+        self.places = sought(self.levels, self.last) if at_once else {}
 
     def shared(self) -> str:
         if self.threads == 1:
@@ -196,16 +200,32 @@ class _RowText:
         language = self.language
         text = self._row_statements([n.src[0] for n in nodes])
         block = language.let(block_end=language.choose("block + BLOCK < end", "block + BLOCK", "end"))
-        behind = ""
+        inner = behind = ""
         for node in nodes:
+            if id(node) in self.names:
+                continue
+            if id(node) in self.places:
+                text += self._place(node, self.places[id(node)])
+                continue
             if node.arg == "spread":
                 before, inside, after = self._spread(node, nodes)
             elif node.arg != "offset":
                 before, inside, after = self._reduction(node)
             else:
                 continue
-            text, block, behind = text + before, block + inside, behind + after
-        return text + language.loop("block", "begin", "end", block, "BLOCK") + behind
+            text, inner, behind = text + before, inner + inside, behind + after
+        return text + (language.loop("block", "begin", "end", block + inner, "BLOCK") if inner else "") + behind
+
+    def _place(self, best: Node, place: Node) -> str:
+        """An extreme and the first place of it, which then wait for nothing."""
+        names = tuple(f"v{self.writer.number[id(node)]}" for node in (best, place))
+        text = "".join(self.language.variable(n.dtype, v, "0") for n, v in zip((best, place), names, strict=True))
+        text += place_text(
+            self.language, best, place, (names[0], names[1]), *self._first(best), f"i{self.last}", self.lanes,
+            self.fold.each,
+        )  # fmt: skip
+        self.names |= {id(best): names[0], id(place): names[1]}
+        return text
 
     def _reduction(self, node: Node) -> tuple[str, str, str]:
         """What is done before the blocks, for each, and behind them."""

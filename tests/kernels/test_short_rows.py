@@ -34,12 +34,12 @@ def tame(*shape: int) -> Node:
     return leaf(RNG.standard_normal(shape).astype(np.float32))
 
 
-def first_place(x: Node) -> Node:
-    """Of the largest, as argmax has it."""
+def first_place(x: Node, extreme: str = "max") -> Node:
+    """As argmax and argmin have it."""
     extent = x.shape[1]
     line = Node("iota", (), None, (extent,), "int32")
-    largest = view(reduce("max", x, 1), x.shape, (1, 0))
-    found = op("or", op("eq", x, largest), op("ne", x, x))
+    found = op("eq", x, view(reduce(extreme, x, 1), x.shape, (1, 0)))
+    found = op("or", found, op("ne", x, x)) if x.dtype == "float32" else found
     picked = Node("where", (found, view(line, x.shape, (0, 1)), const(extent, "int32")), None, x.shape, "int32")
     return reduce("min", picked, 1)
 
@@ -48,6 +48,7 @@ GRAPHS: dict[str, Callable[[int], Node]] = {
     "sum": lambda n: reduce("sum", floats(131, n), 1),
     "max": lambda n: reduce("max", floats(131, n), 1),
     "place of the max": lambda n: first_place(floats(131, n)),
+    "place of the least": lambda n: first_place(leaf(RNG.integers(-3, 3, (131, n))), "min"),
     "softmax": lambda n: softmax(tame(131, n)),
     "logarithm of a sum": lambda n: log_sum(tame(131, n), 1),
     "layer norm": lambda n: normalized(tame(131, n), tame(n), 1),
@@ -78,7 +79,7 @@ def test_spread_of_short_rows(n: int, device: Device) -> None:
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_vectors_that_are_not_full(name: str, cpu: Device) -> None:
-    for n in (1, 15, 16, 17, 31, 33, 100):
+    for n in (1, 15, 16, 17, 31, 33, 100, 300):
         (step,) = fused(GRAPHS[name](n), limits=cpu.limits)
         for lanes in (16, 32):
             if list(Rows().space(step.problem, cpu.limits)):
