@@ -50,7 +50,7 @@ def _reduction(name: str) -> Callable[..., Any]:
 
 abs, exp, log, sqrt, tanh = map(_method, ("abs", "exp", "log", "sqrt", "tanh"))
 astype, reshape, where = map(_method, ("cast", "reshape", "where"))
-sum, max, mean, argmin = map(_reduction, ("sum", "max", "mean", "argmin"))
+sum, max, mean, argmin, argmax = map(_reduction, ("sum", "max", "mean", "argmin", "argmax"))
 
 
 def var(x: Any, axis: int) -> Any:

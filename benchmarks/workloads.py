@@ -126,6 +126,14 @@ def softmax(xp: Any, x: Any) -> Any:
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
+def largest(xp: Any, x: Any) -> Any:
+    return xp.max(x, axis=1)
+
+
+def place_of_largest(xp: Any, x: Any) -> Any:
+    return xp.argmax(x, axis=1)
+
+
 def layer_norm(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     centred = x - xp.mean(x, axis=1, keepdims=True)
     spread = xp.mean(centred * centred, axis=1, keepdims=True)
@@ -224,6 +232,12 @@ def _rows(k: int, size: str) -> Iterator[Workload]:
         yield make(f"variance axis {axis}", (shape,), variance(axis), nbytes, special=own)
     own = {"torch": lambda torch: lambda x: torch.softmax(x, 1)}
     yield make("softmax", (shape,), softmax, 2 * nbytes, special=own)
+    yield make("argmax", (shape,), place_of_largest, nbytes)
+    amax = {"torch": lambda torch: lambda x: torch.amax(x, 1)}
+    few = ((1 << 12, 1 << 17, 1 << 20)[k], 10)  # as many rows as there are samples, as many columns as classes
+    for name, function, more, factor in (("softmax", softmax, own, 2), ("max", largest, amax, 1)):
+        title, size_of = f"short {name} {few[0]}x10", 4 * prod(few) * factor
+        yield Workload(title, (few,), function, nbytes=size_of, family=f"short {name}", size=size, special=more)
     norm = {"torch": _torch_layer_norm}
     yield make("layer norm", (shape, (columns,), (columns,)), layer_norm, 2 * nbytes, special=norm)
     entropy = {"torch": _torch_cross_entropy}
