@@ -38,10 +38,12 @@ def in_strips(steps: Sequence[Step], roots: set[int], limits: Limits) -> list[St
     result = list(steps)
     if not any(_large(node) for step in steps for node in step.outputs):
         return result
+    made = Counter(id(node) for step in steps for node in step.outputs)
     reads = Counter(id(node) for step in steps for node in set(step.inputs))
+    alone = {key for key, count in made.items() if count == reads[key] == 1} - roots
     at = 0
     while at < len(result):
-        chain = _chain(result, at, roots, reads)
+        chain = _chain(result, at, alone)
         rows = _rows(chain, limits) if len(chain) > 1 else 0
         if 0 < rows < _extent(chain[0]):
             behind = 1 + max(k for k, step in enumerate(result) if any(step is cut.step for cut in chain))
@@ -54,8 +56,11 @@ def in_strips(steps: Sequence[Step], roots: set[int], limits: Limits) -> list[St
     return result
 
 
-def _chain(steps: list[Step], at: int, roots: set[int], reads: Counter[int]) -> list[_Cut]:
-    """The step at that place and those behind it that each are the only reader of a large result of the one before."""
+def _chain(steps: list[Step], at: int, alone: set[int]) -> list[_Cut]:
+    """The step at that place and those behind it that each are the only reader of a large result of the one before.
+
+    `alone`: ids of nodes that one step stores, in one go unlike a write, and one reads.
+    """
     first = _outermost(steps[at])
     if first is None or not _cuttable(steps[at], first):
         return []
@@ -63,7 +68,7 @@ def _chain(steps: list[Step], at: int, roots: set[int], reads: Counter[int]) -> 
     while True:
         outputs = chain[-1].step.outputs
         node = outputs[0]
-        if len(outputs) > 1 or id(node) in roots or node.op == "write" or reads[id(node)] != 1 or not _large(node):
+        if len(outputs) > 1 or id(node) not in alone or not _large(node):
             return chain
         reader = next(step for step in steps[at + 1 :] if any(s is node for s in step.inputs))
         cut = _cut_alike(reader, node, chain[-1])

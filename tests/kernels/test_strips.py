@@ -60,8 +60,8 @@ def heads(causal: bool, batch: int) -> Node:
     return reduce("sum", attention(q, k, v, causal=causal), 2)
 
 
-def written() -> Node:
-    old, x = floats(100, 60), softmax(product(91, 41))
+def written(x: Node) -> Node:
+    old = floats(100, 60)
     return Node("write", (old, x), View((91, 41), (60, 1), 62), old.shape, "float32")
 
 
@@ -80,7 +80,7 @@ CUT: dict[str, tuple[int, Callable[[], Node]]] = {  # how many steps are cut
     "a mask that follows columns": (2, lambda: masked(1)),
     "images": (2, images_summed),
     "heads": (2, lambda: heads(True, 30)),
-    "written to a part": (2, written),
+    "written to a part": (2, lambda: written(softmax(product(91, 41)))),
     "scan": (2, lambda: Node("scan", (product(90, 40),), ("sum", 1), (90, 40), "float32")),
     "sort": (2, lambda: Node("sort", (product(90, 40),), (1, False, 40), (90, 40), "float32")),
     "greatest": (2, lambda: Node("sort", (product(90, 64),), (1, True, 3), (90, 3), "float32")),
@@ -94,6 +94,13 @@ WHOLE: dict[str, Callable[[], list[Node]]] = {
     "queries of one head": lambda: [heads(True, 1)],
     "a part of it": lambda: [reduce("max", view(product(97, 37), (90, 37), (37, 1), 37), 1)],
     "backwards": lambda: [reduce("max", view(product(97, 37), (97, 37), (-37, 1), 96 * 37), 1)],
+    "written to": lambda: [
+        reduce(
+            "max",
+            Node("write", (floats(100, 60), floats(91, 41)), View((91, 41), (60, 1), 62), (100, 60), "float32"),
+            1,
+        )
+    ],
     "a table": lambda: [
         op("add", Node("gather", (product(97, 37), leaf(np.arange(900) * 3)), None, (900,), "float32"), const(1.0))
     ],
@@ -166,3 +173,12 @@ def test_a_result_that_is_held_is_there_when_asked_for(cpu):
     largest = tw.max(scores, axis=1)
     np.testing.assert_allclose(np.asarray(largest), (x @ y).max(axis=1), rtol=1e-5)
     np.testing.assert_allclose(np.asarray(scores), x @ y, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_scattered_into_is_read_when_all_is_there(cpu):
+    x, rows = RNG.standard_normal((200, 60)).astype(np.float32), RNG.integers(0, 200, 50)
+    y = tw.asarray(x)
+    y[tw.asarray(rows)] = tw.asarray(np.full((50, 60), 9.0, np.float32))
+    wanted = x.copy()
+    wanted[rows] = 9.0
+    np.testing.assert_array_equal(np.asarray(y * 2.0), wanted * 2)
