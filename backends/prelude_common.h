@@ -130,12 +130,12 @@ DEVICE u16 f32_to_bf16(f32 value) {
 #endif
 #define SIGNED_OPS(t, u) \
     DEVICE t floordiv_##t(t a, t b) { \
-        t d = (b == 0) | (b == -1) ? 1 : b, q = WHOLE_QUOTIENT(t, i32, a, d), r = (t)((u)a - (u)q * (u)d); \
+        t d = (b == 0) | (b == -1) ? 1 : b, q = WHOLE_QUOTIENT(t, i32, a, d), r = (t)(a - q * d); \
         q = (t)(q - ((r != 0) & ((r < 0) != (b < 0)))); \
         return b == 0 ? 0 : b == -1 ? (t)(0 - (u)a) : q; \
     } \
     DEVICE t mod_##t(t a, t b) { \
-        t d = (b == 0) | (b == -1) ? 1 : b, r = (t)((u)a - (u)WHOLE_QUOTIENT(t, i32, a, d) * (u)d); \
+        t d = (b == 0) | (b == -1) ? 1 : b, r = (t)(a - WHOLE_QUOTIENT(t, i32, a, d) * d); \
         return (t)((r != 0) & ((r < 0) != (b < 0)) ? r + b : r); \
     } \
     DEVICE t ipow_##t(t base, t power) { \

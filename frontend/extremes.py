@@ -10,6 +10,7 @@ from tilewright.creation import iota
 from tilewright.dtypes import KINDS, default_int
 from tilewright.elementwise import one
 from tilewright.kernels.node import Node, View
+from tilewright.kernels.places import FIRST
 from tilewright.kernels.space import serial
 from tilewright.manipulation import axis_of, reshape
 from tilewright.statistical import cast, kept_axes, reduced
@@ -61,7 +62,8 @@ def _arg(x: Array, name: str, axis: int | None, keepdims: bool) -> Array:
     whole = default_int(device)
     narrow = "int32" if extent < NARROW else whole  # twice as many in a vector
     places = record.window(Node("iota", (), None, (extent,), narrow), View(flat.shape, steps, 0))
-    picked = wrap(record.where(found.node(), places, extent, device), device)
+    chosen = record.where(found.node(), places, extent, device)
+    picked = wrap(Node(chosen.op, chosen.src, FIRST, chosen.shape, chosen.dtype), device)
     result = cast(reduced(picked, "min", (along,), False), whole, device)
     return kept_axes(result, x.shape, tuple(range(x.ndim)) if axis is None else (along,)) if keepdims else result
 

@@ -11,6 +11,11 @@ from collections.abc import Callable, Sequence
 from tilewright.backends.language import Language
 from tilewright.kernels.node import Node
 
+FIRST = "first place"
+"""The arg of the "where" between the two: that it chooses among places and a number above them all. Which number
+it is only a run tells, so that nobody else's may be taken for one.
+"""
+
 
 def sought(levels: Sequence[Sequence[Node]], last: int) -> dict[int, Node]:
     """For each extreme of the first level, by id, the reduction of the second that gives the first place of it."""
@@ -24,11 +29,11 @@ def sought(levels: Sequence[Sequence[Node]], last: int) -> dict[int, Node]:
 
 def _sought(node: Node, last: int) -> Node | None:
     """min(where((x == best) | (x != x), index, n)), the second half for floats alone: what `best` is."""
-    if node.arg != "min" or node.src[0].op != "where":
+    if node.arg != "min" or node.src[0].op != "where" or node.src[0].arg != FIRST:
         return None
-    condition, place, limit = node.src[0].src
+    condition, place, _ = node.src[0].src
     index = place.src[0] if place.op == "cast" else place
-    if index.op != "iota" or index.arg != last or limit.op != "scalar":
+    if index.op != "iota" or index.arg != last:
         return None
     same = condition
     if condition.op == "or":

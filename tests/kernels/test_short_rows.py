@@ -7,12 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import tilewright as tw
 from tests.kernels.graphs import const, fused, leaf, op, reduce, softmax, view
 from tests.kernels.judge import check_steps
 from tests.kernels.test_columns import by_spread, log_sum, normalized
 from tilewright.backends.dtypes import numpy_dtype
 from tilewright.backends.protocol import Device
 from tilewright.kernels.node import Node
+from tilewright.kernels.places import FIRST
 from tilewright.kernels.reduce import Rows
 from tilewright.tuner.prepare import default_candidate
 
@@ -40,7 +42,7 @@ def first_place(x: Node, extreme: str = "max") -> Node:
     line = Node("iota", (), None, (extent,), "int32")
     found = op("eq", x, view(reduce(extreme, x, 1), x.shape, (1, 0)))
     found = op("or", found, op("ne", x, x)) if x.dtype == "float32" else found
-    picked = Node("where", (found, view(line, x.shape, (0, 1)), const(extent, "int32")), None, x.shape, "int32")
+    picked = Node("where", (found, view(line, x.shape, (0, 1)), const(extent, "int32")), FIRST, x.shape, "int32")
     return reduce("min", picked, 1)
 
 
@@ -101,3 +103,15 @@ def test_which_kernel_is_the_default(cpu: Device) -> None:
     assert default_kernel(reduce("max", tame(131, most - 1), 1), cpu) == "columns"
     assert default_kernel(reduce("max", tame(131, most), 1), cpu) == "rows"
     assert default_kernel(reduce("max", tame(20, most - 1), 1), cpu) == "rows"  # too few of them to fill vectors
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 5, 300])
+def test_what_others_choose_among_places_is_theirs(limit: int, cpu: Device) -> None:
+    """As argmax has it but for the number where there is none, of rows for which places are kept in lanes."""
+    x = RNG.integers(0, 50, (70, 300)).astype(np.int32)
+    x[3] = 7
+    a, line = tw.asarray(x), tw.arange(300, dtype="int32")
+    got = tw.min(tw.where(a == tw.max(a, axis=1, keepdims=True), line, limit), axis=1)
+    wanted = np.where(x == x.max(axis=1, keepdims=True), np.arange(300), limit).min(axis=1)
+    np.testing.assert_array_equal(np.asarray(got), wanted)
+    np.testing.assert_array_equal(np.asarray(tw.argmax(a, axis=1)), x.argmax(axis=1))
