@@ -8,10 +8,10 @@ import numpy as np
 
 from tilewright.backends.protocol import Device
 from tilewright.dtypes import KINDS, narrow, promote
-from tilewright.kernels.node import Node, View, row_major
+from tilewright.kernels.node import Node
 from tilewright.record import binary, broadcast_shapes, cast, const, expand, window
 from tilewright.transfer import host
-from tilewright.views import whole
+from tilewright.views import turned, whole
 
 SMALL = 1 << 16  # elements of a matrix
 
@@ -61,19 +61,19 @@ def _summed(a: Node, b: Node, shape: tuple[int, ...], device: Device) -> Node:
     *batch, m, n = shape
     if n == 1:  # along the last axis of both
         over, axis = (*batch, m, a.shape[-1]), len(batch) + 1
-        b = window(b, turned(b.shape))
+        b = _turned(b)
     else:  # down the columns of b
         over, axis = (*batch, a.shape[-1], n), len(batch)
-        a = window(a, turned(a.shape))
+        a = _turned(a)
     product = binary("mul", expand(a, over), expand(b, over), device)
     kept = (*over[:axis], *over[axis + 1 :])
     return window(Node("reduce", (product,), ("sum", axis), kept, a.dtype), whole(shape))
 
 
-def turned(shape: tuple[int, ...]) -> View:
+def _turned(node: Node) -> Node:
     """A matrix, or a batch of them, with its last two axes exchanged."""
-    *outer, row, column = row_major(shape)
-    return View((*shape[:-2], shape[-1], shape[-2]), (*outer, column, row), 0)
+    rank = len(node.shape)
+    return window(node, turned(whole(node.shape), (*range(rank - 2), rank - 1, rank - 2)))
 
 
 def _check(a: Node, b: Node) -> None:

@@ -15,7 +15,7 @@ from tilewright.kernels.scatter import last_of_each
 from tilewright.kernels.space import serial
 from tilewright.record import binary, expand, window
 from tilewright.transfer import HostArray
-from tilewright.views import whole
+from tilewright.views import turned, whole
 from tilewright.write import fitted
 
 
@@ -53,10 +53,8 @@ def _arrays_first(values: Node, located: Located, shape: tuple[int, ...]) -> Nod
     """`values` in `shape`: the arrays' axes as one, then the slices'."""
     front, count = located.front, len(located.shape)
     order = (*range(front, front + count), *range(front), *range(front + count, len(values.shape)))
-    steps = row_major(values.shape)
     if order != tuple(range(len(order))):
-        turned = View(tuple(values.shape[a] for a in order), tuple(steps[a] for a in order))
-        values = window(values, turned)
+        values = window(values, turned(whole(values.shape), order))
     return values if values.shape == shape else window(values, whole(shape))
 
 

@@ -133,7 +133,10 @@ def _compare(
         strides = (*operand.strides[: wanted.ndim - 1], 1)
     view = View(wanted.shape, strides, operand.offset)
     touched = np.zeros(got.size, bool)
-    (window(touched, view) if at is None else touched)[... if at is None else at] = True
+    if at is None:
+        window(touched, view)[...] = True
+    else:
+        touched[at] = True
     width = f"u{got.itemsize}"
     stray = ~touched & (got.view(width) != before.view(width))
     if stray.any():

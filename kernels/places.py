@@ -17,35 +17,26 @@ it is only a run tells, so that nobody else's may be taken for one.
 """
 
 
-def sought(levels: Sequence[Sequence[Node]], last: int) -> dict[int, Node]:
+def sought(levels: Sequence[Sequence[Node]]) -> dict[int, Node]:
     """For each extreme of the first level, by id, the reduction of the second that gives the first place of it."""
     found: dict[int, Node] = {}
     for node in levels[1] if len(levels) > 1 else ():
-        best = _sought(node, last)
+        best = _sought(node)
         if best is not None and any(best is first for first in levels[0]):
             found.setdefault(id(best), node)
     return found
 
 
-def _sought(node: Node, last: int) -> Node | None:
-    """min(where((x == best) | (x != x), index, n)), the second half for floats alone: what `best` is."""
-    if node.arg != "min" or node.src[0].op != "where" or node.src[0].arg != FIRST:
+def _sought(node: Node) -> Node | None:
+    """min(where((x == best) | (x != x), index, n)), the second half for floats alone: what `best` is, if it is found
+    here and not stored before.
+    """
+    chosen = node.src[0]
+    if chosen.op != "where" or chosen.arg != FIRST:
         return None
-    condition, place, _ = node.src[0].src
-    index = place.src[0] if place.op == "cast" else place
-    if index.op != "iota" or index.arg != last:
-        return None
-    same = condition
-    if condition.op == "or":
-        same, odd = condition.src
-        if odd.op != "ne" or odd.src[0] is not odd.src[1] or odd.src[0] is not same.src[0]:
-            return None
-    if same.op != "eq":
-        return None
-    x, best = same.src
-    floats = x.dtype in ("float32", "float64")
-    extreme = best.op == "reduce" and best.arg in ("max", "min") and best.src[0] is x
-    return best if extreme and floats == (condition.op == "or") else None
+    condition = chosen.src[0]
+    x, best = (condition.src[0] if condition.op == "or" else condition).src
+    return best if best.op == "reduce" and best.src[0] is x else None
 
 
 def place_text(

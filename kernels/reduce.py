@@ -149,7 +149,7 @@ class _RowText:
         self.kept_at: str | None = None
         self.fold = Fold(language, f"i{self.last}", threads, lanes)
         at_once = self.fold.masks and problem.parts == 1 and lanes >= LANES_OF_PLACES
-        self.places = sought(self.levels, self.last) if at_once else {}
+        self.places = sought(self.levels) if at_once else {}
 
     def shared(self) -> str:
         if self.threads == 1:
